@@ -1,0 +1,465 @@
+package rules
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sallyport/sallyport/rules/paths"
+)
+
+// DecideDeployment judges a deployment at the deploy door: may the held job run?
+// It judges everything that the deployment brings, and approvals of exactly this
+// deployment. Like [DecideChange] it is total and deterministic.
+func DecideDeployment(p Policies, d *Deployment) Decision {
+	out := decideUnder(p, func(v *PolicyVersion) Decision { return deploymentUnder(v, d) })
+	out.Key = d.Key
+	return out
+}
+
+// covering are the places of the environments that cover a GitHub environment,
+// and, if none does, of every human one. GitHub compares names without case.
+func (c *compiledPolicy) covering(name string) (envs []int, covered bool) {
+	lower := strings.ToLower(name)
+	for e := range c.names {
+		if slices.ContainsFunc(c.covers[e], func(p string) bool { return p == lower || paths.Match(p, lower) }) {
+			envs = append(envs, e)
+		}
+	}
+	if len(envs) > 0 {
+		return envs, true
+	}
+	return c.human, false
+}
+
+// held is one deployment under one policy, while it is judged.
+type held struct {
+	v  *PolicyVersion
+	p  *Policy
+	pc *compiledPolicy
+	d  *Deployment
+	rs []Reason
+}
+
+func (h *held) say(code Code, v Verdict, fact at, args ...any) {
+	h.rs = append(h.rs, *reason(code, v, fact, args...))
+}
+
+func deploymentUnder(v *PolicyVersion, d *Deployment) Decision {
+	h := &held{v: v, p: v.Policy, pc: v.Policy.compiled, d: d}
+	out := Decision{Observe: h.p.Mode == ModeObserve, Authorship: Authorship{Kind: KindHuman, Confidence: ConfidenceLow}}
+	if out.Observe {
+		h.say(codeObserve, VerdictAllow, at{})
+	}
+	envs, covered := h.pc.covering(d.Environment)
+	human := false
+	for _, e := range envs {
+		name := h.pc.names[e]
+		out.Environments = append(out.Environments, name)
+		if h.pc.envs[e].Gate == GateAuto {
+			h.say(codeAutoEnvironment, VerdictAllow, at{env: name}, quoted(d.Environment), name)
+		} else {
+			human = true
+			if covered {
+				h.say(codeHumanEnvironment, VerdictAllow, at{env: name}, quoted(d.Environment), name)
+			}
+		}
+	}
+	if !covered {
+		h.say(codeUncovered, VerdictAllow, at{}, quoted(d.Environment))
+	}
+	h.identified()
+	for _, e := range envs {
+		h.mayDeploy(e)
+	}
+	if human {
+		forced := h.brings()
+		out.Needs = h.needs(envs, forced)
+		h.approvals(out.Needs)
+		if !forced && len(out.Needs) == 0 {
+			h.say(codeMergesApproved, VerdictAllow, at{})
+		}
+	}
+	return finish(out, h.rs)
+}
+
+// identified waits for what an approval binds to.
+func (h *held) identified() {
+	for _, f := range []struct {
+		what  string
+		known bool
+	}{
+		{"environment", h.d.Environment != ""},
+		{"commit", h.d.SHA != ""},
+		{"run", h.d.Run != 0},
+		{"attempt", h.d.Attempt != 0},
+	} {
+		if !f.known {
+			h.say(codeDeploymentUnknown, VerdictWait, at{}, f.what)
+		}
+	}
+	if h.d.Event == "workflow_dispatch" && h.d.Inputs.Known != Yes {
+		h.say(codeInputsUnknown, VerdictDeny, at{})
+	}
+}
+
+// mayDeploy denies a ref, a commit or an event that may not deploy to an
+// environment: it cannot become right.
+func (h *held) mayDeploy(e int) {
+	env, name, d := h.pc.envs[e], h.pc.names[e], h.d
+	fact := at{env: name, sha: d.SHA}
+	if events := env.events(); events != nil && !slices.Contains(events, d.Event) {
+		h.say(codeEventNotAllowed, VerdictDeny, fact, quoted(d.Event), name)
+	}
+	branches := env.Branches
+	if len(branches) == 0 {
+		if env.Gate == GateAuto {
+			if len(env.Tags) == 0 {
+				return
+			}
+		}
+		if d.DefaultBranch == "" {
+			h.say(codeBranchesUnknown, VerdictWait, fact, quoted(d.SHA.Short()))
+			return
+		}
+		branches = []string{literal(d.DefaultBranch)}
+	}
+	right := false
+	switch d.RefType {
+	case RefBranch:
+		right = matchesAny(branches, strings.TrimPrefix(d.Ref, "refs/heads/"))
+	case RefTag:
+		right = matchesAny(env.Tags, strings.TrimPrefix(d.Ref, "refs/tags/"))
+	}
+	if !right {
+		kind := "the ref"
+		if d.RefType == RefBranch || d.RefType == RefTag {
+			kind = "the " + string(d.RefType)
+		}
+		h.say(codeRefNotAllowed, VerdictDeny, fact, kind, quoted(d.Ref), name)
+		return
+	}
+	switch {
+	case d.OnBranches == nil:
+		h.say(codeBranchesUnknown, VerdictWait, fact, quoted(d.SHA.Short()))
+	case !slices.ContainsFunc(d.OnBranches, func(b string) bool { return matchesAny(branches, b) }):
+		h.say(codeNotOnBranch, VerdictDeny, fact, quoted(d.SHA.Short()), name)
+	}
+}
+
+// literal escapes what a pattern would read as more than itself.
+func literal(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `{`, `\{`).Replace(s)
+}
+
+func matchesAny(patterns []string, s string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return p == s || paths.Match(p, s) })
+}
+
+// brings looks at every commit that the deployment brings. It reports whether the
+// deploy step is needed whatever an environment's steps are.
+func (h *held) brings() (forced bool) {
+	d := h.d
+	fact := at{sha: d.SHA}
+	switch d.Range.Kind {
+	case RangeFirst:
+		h.say(codeRangeFirst, VerdictAllow, fact)
+		return true
+	case RangeBehind:
+		h.say(codeRollback, VerdictAllow, fact, quoted(d.SHA.Short()))
+		return true
+	case RangeDiverged:
+		h.say(codeDiverged, VerdictAllow, fact, quoted(d.SHA.Short()))
+		forced = true
+	case RangeIdentical:
+		h.say(codeNothingNew, VerdictAllow, fact)
+		return false
+	case RangeAhead:
+	default:
+		h.say(codeRangeUnknown, VerdictWait, fact)
+		return true
+	}
+	if d.Range.Complete != Yes || d.Range.Commits == nil {
+		h.say(codeRangeIncomplete, VerdictWait, fact)
+		forced = true
+	}
+	for i := range d.Range.Commits {
+		b := &d.Range.Commits[i]
+		fact := at{sha: b.SHA}
+		short := quoted(b.SHA.Short())
+		switch {
+		case b.PullRequest == 0:
+			h.say(codeCommitDirect, VerdictAllow, fact, short)
+		case b.Passed != Yes:
+			h.say(codeCommitNotPassed, VerdictAllow, fact, short, strconv.Itoa(b.PullRequest))
+		case len(b.ApprovedBy) == 0:
+			h.say(codeCommitUnapproved, VerdictAllow, fact, short, strconv.Itoa(b.PullRequest))
+		default:
+			continue
+		}
+		forced = true
+	}
+	return forced
+}
+
+// needs are the approvals of this deployment that are asked for.
+func (h *held) needs(envs []int, forced bool) []Need {
+	t := newTouch(h.p)
+	for i := range h.d.Range.Files {
+		t.file(&h.d.Range.Files[i])
+	}
+	switch {
+	case h.d.Range.Kind == RangeIdentical:
+	case h.d.Range.Files == nil, h.d.Range.FilesComplete != Yes:
+		t.everything()
+	}
+	also := slices.Clone(t.also)
+	slices.SortFunc(also, func(a, b alsoTouch) int { return cmp.Or(cmp.Compare(a.env, b.env), cmp.Compare(a.pattern, b.pattern)) })
+	var out []Need
+	for _, e := range envs {
+		env := h.pc.envs[e]
+		if env.Gate == GateAuto || !forced && !slices.Contains(env.steps(), StepDeploy) {
+			continue
+		}
+		name := h.pc.names[e]
+		out = append(out, Need{Environment: name, Step: StepDeploy, Reviewers: env.reviewersOf(h.p), Count: env.count()})
+		for _, a := range also {
+			if a.env == e {
+				out = append(out, Need{Environment: name, Step: StepDeploy, Reviewers: a.reviewers, Count: 1, Path: a.path, Pattern: a.pattern})
+			}
+		}
+	}
+	return out
+}
+
+// handsIn lists who is kept from approving: who started or re-ran it, and the
+// authors of commits that no other person approved.
+func (h *held) handsIn() (people []person, unresolved []string) {
+	w := hands{cat: h.pc.agents, seen: map[string]bool{}}
+	w.actor(h.d.Dispatcher, RoleDispatcher, "who started the run")
+	switch {
+	case h.d.Rerunner.Known():
+		w.people = append(w.people, person{h.d.Rerunner, RoleDispatcher})
+	case h.d.Attempt > 1:
+		w.open = append(w.open, "who re-ran it")
+	}
+	for i := range h.d.Range.Commits {
+		b := &h.d.Range.Commits[i]
+		if b.Passed == Yes && b.PullRequest != 0 && approvedByAnother(b) {
+			continue
+		}
+		for _, id := range b.By {
+			w.identity(id, RoleAuthor)
+		}
+		if len(b.By) == 0 {
+			w.open = append(w.open, "who wrote "+string(b.SHA.Short()))
+		}
+	}
+	return w.people, w.unresolved()
+}
+
+// approvedByAnother reports whether somebody who had no hand in a commit approved
+// it.
+func approvedByAnother(b *Brought) bool {
+	return slices.ContainsFunc(b.ApprovedBy, func(a Actor) bool {
+		return a.Known() && !slices.ContainsFunc(b.By, func(i Identity) bool {
+			id, login := noreplyAccount(strings.ToLower(i.Email))
+			return a.MayBe(i.Actor()) || a.MayBe(Actor{ID: id, Login: login})
+		})
+	})
+}
+
+// approvals counts the approvals of exactly this deployment, and judges
+// rejections.
+func (h *held) approvals(needs []Need) {
+	excluded, unresolved := h.handsIn()
+	extra := min(len(unresolved), mostUnresolved)
+	words := latestWords(h.d.Approvals, h.ours)
+	var counted []Approval
+	for i := range needs {
+		n := &needs[i]
+		n.Count += extra
+		env := h.pc.envs[slices.Index(h.pc.names, n.Environment)]
+		var because []Reason
+		for _, a := range words {
+			if a.Rejects {
+				continue
+			}
+			if why := h.counts(a, n, env, excluded); why != nil {
+				because = append(because, *why)
+				continue
+			}
+			n.Approved = append(n.Approved, a.Actor.Login)
+			counted = append(counted, a)
+		}
+		for _, a := range h.d.Approvals {
+			if !a.Rejects && !h.ours(a) {
+				because = append(because, *reason(codeApprovalOther, VerdictAllow, at{login: a.Actor.Login, sha: a.SHA}, a.Actor.Login, h.differs(a)))
+			}
+		}
+		slices.Sort(n.Approved)
+		what := n.Environment
+		if n.Pattern != "" {
+			what += " (" + n.Pattern + ")"
+		}
+		fact := at{env: n.Environment, path: n.Path}
+		var r *Reason
+		switch {
+		case len(n.Reviewers) == 0:
+			r = reason(codeNobodyListed, VerdictWait, fact, what)
+		case n.Missing() > 0:
+			r = reason(codeDeployMissing, VerdictWait, fact, what, countWords(n.Count), listReviewers(n.Reviewers), missingWords(len(n.Approved), n.Count))
+			if extra > 0 {
+				because = append(because, *reason(codeUnresolved, VerdictAllow, at{}, describeUnresolved(unresolved), fmt.Sprintf("%s more is needed", countWords(extra))))
+			}
+		default:
+			r = reason(codeDeployApproved, VerdictAllow, fact, what, quoted(joinLogins(n.Approved)))
+		}
+		sortReasons(because)
+		r.Because = because
+		h.rs = append(h.rs, *r)
+	}
+	h.rejections(words, needs, counted)
+}
+
+// rejections lets listed reviewers and maintainers reject; anyone else's is an
+// objection that holds until a listed reviewer approves after it.
+func (h *held) rejections(words []Approval, needs []Need, counted []Approval) {
+	var lists []Reviewer
+	for _, n := range needs {
+		lists = append(lists, n.Reviewers...)
+	}
+	for _, a := range words {
+		if !a.Rejects {
+			continue
+		}
+		fact := at{login: a.Actor.Login, sha: h.d.SHA}
+		if h.listed(lists, a.Actor) == Yes || a.Maintains == Yes {
+			h.say(codeRejected, VerdictDeny, fact, a.Actor.Login)
+			continue
+		}
+		decided := slices.ContainsFunc(counted, func(c Approval) bool {
+			return !a.At.IsZero() && c.At.After(a.At)
+		})
+		if !decided {
+			h.say(codeObjection, VerdictWait, fact, a.Actor.Login)
+		}
+	}
+}
+
+// ours reports whether an approval was given for exactly this deployment. A
+// rejection counts unless it surely was for another.
+func (h *held) ours(a Approval) bool {
+	if a.Rejects {
+		return !(a.Run != 0 && h.d.Run != 0 && a.Run != h.d.Run ||
+			a.Attempt != 0 && h.d.Attempt != 0 && a.Attempt != h.d.Attempt ||
+			a.SHA != "" && h.d.SHA != "" && a.SHA != h.d.SHA ||
+			a.Environment != "" && !strings.EqualFold(a.Environment, h.d.Environment))
+	}
+	return h.differs(a) == ""
+}
+
+// differs names the first thing in which an approval differs from the
+// deployment. What is unknown differs.
+func (h *held) differs(a Approval) string {
+	d := h.d
+	switch {
+	case a.Environment == "" || !strings.EqualFold(a.Environment, d.Environment):
+		return "environment"
+	case a.SHA == "" || a.SHA != d.SHA:
+		return "commit"
+	case a.Run == 0 || a.Run != d.Run:
+		return "run"
+	case a.Attempt == 0 || a.Attempt != d.Attempt:
+		return "attempt"
+	case (d.Event == "workflow_dispatch" || d.Inputs.Digest != "") && (a.InputsDigest == "" || a.InputsDigest != d.Inputs.Digest):
+		return "set of inputs"
+	default:
+		return ""
+	}
+}
+
+// counts says why an approval of this deployment does not count, or nil.
+func (h *held) counts(a Approval, n *Need, env *Environment, excluded []person) *Reason {
+	fact := at{login: a.Actor.Login, sha: a.SHA}
+	who := a.Actor.Login
+	if a.Actor.Type != ActorUser {
+		return reason(codeNotUser, VerdictAllow, fact, who)
+	}
+	if on := h.listed(n.Reviewers, a.Actor); on != Yes {
+		if on == Unknown {
+			return reason(codeMembershipUnknown, VerdictAllow, fact, who)
+		}
+		return reason(codeNotListed, VerdictAllow, fact, who)
+	}
+	if role := excludedAs(excluded, env.excluded(), a.Actor); role != "" {
+		return reason(codeExcluded, VerdictAllow, fact, who, roleWords(role))
+	}
+	if !slices.Contains(env.acceptDeploy(), a.How) {
+		return reason(codeWayNotAccepted, VerdictAllow, fact, who, quoted(a.How))
+	}
+	if a.Confirmed != Yes {
+		return reason(codeUnconfirmed, VerdictAllow, fact, who)
+	}
+	if env.Presence == PresencePasskey && a.Present != Yes {
+		return reason(codeNoPasskey, VerdictAllow, fact, who)
+	}
+	if age, limited := env.maxAge(StepDeploy); limited {
+		return tooOld(age, a.At, h.d.Now, who, fact)
+	}
+	return nil
+}
+
+func (h *held) listed(list []Reviewer, a Actor) Tri {
+	on := listedIn(h.v.Directory, list, a)
+	if on == Unknown && h.d.Basis != Observed {
+		for _, r := range list {
+			if !r.IsTeam() && Login(r).Equal(a.Login) {
+				return Yes
+			}
+		}
+	}
+	return on
+}
+
+// latestWords is each person's latest word on this deployment; where two cannot
+// be ordered, a rejection stands.
+func latestWords(as []Approval, ours func(Approval) bool) []Approval {
+	byPerson := map[Actor][]Approval{}
+	for _, a := range as {
+		if !ours(a) {
+			continue
+		}
+		k := Actor{ID: a.Actor.ID}
+		if k.ID == 0 {
+			k.Login = Login(strings.ToLower(string(a.Actor.Login)))
+		}
+		byPerson[k] = append(byPerson[k], a)
+	}
+	out := make([]Approval, 0, len(byPerson))
+	for _, words := range byPerson {
+		timeless := slices.ContainsFunc(words, func(a Approval) bool { return a.At.IsZero() })
+		out = append(out, slices.MaxFunc(words, func(a, b Approval) int {
+			later := a.At.Compare(b.At)
+			if timeless {
+				later = 0
+			}
+			return cmp.Or(later, cmp.Compare(rejects(a), rejects(b)), cmp.Compare(b.Confirmed, a.Confirmed),
+				cmp.Compare(b.Present, a.Present), cmp.Compare(a.How, b.How), b.At.Compare(a.At),
+				cmp.Compare(b.Maintains, a.Maintains), cmp.Compare(a.Actor.Type, b.Actor.Type), cmp.Compare(a.Actor.Login, b.Actor.Login))
+		}))
+	}
+	slices.SortFunc(out, func(a, b Approval) int {
+		return cmp.Or(cmp.Compare(a.Actor.ID, b.Actor.ID), cmp.Compare(a.Actor.Login, b.Actor.Login))
+	})
+	return out
+}
+
+func rejects(a Approval) int {
+	if a.Rejects {
+		return 1
+	}
+	return 0
+}

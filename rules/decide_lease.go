@@ -1,0 +1,284 @@
+package rules
+
+import (
+	"slices"
+	"strings"
+)
+
+// neverProduction are events that a pull request or a comment starts: whoever
+// starts them chooses what runs. They never reach what a human guards, whatever a
+// policy's events say.
+var neverProduction = []string{
+	"pull_request", "pull_request_target", "pull_request_review", "pull_request_review_comment",
+	"issue_comment", "issues", "commit_comment", "discussion", "discussion_comment",
+}
+
+// DecideLease judges a job's request for a credential. It allows only what the
+// policy names, the server declares for this repository and environment, and a
+// grant covers for exactly this job. Whatever does not hold is refused; a refusal
+// is final for this request, and the job may ask again. Like [DecideChange] it is
+// total and deterministic.
+func DecideLease(p Policies, t *Targets, q *LeaseRequest) Decision {
+	l := &lease{t: t, q: q}
+	d := underVersion(&p.Repository, func(v *PolicyVersion) Decision {
+		l.judge(v)
+		return finish(Decision{Environments: l.envs, Authorship: Authorship{Kind: KindHuman, Confidence: ConfidenceLow}}, l.rs)
+	})
+	if p.Floor.State != PolicyNone {
+		f := underVersion(&p.Floor, func(v *PolicyVersion) Decision { return l.floor(v) })
+		for i := range f.Reasons {
+			f.Reasons[i].Floor = true
+		}
+		d = Strictest(d, f)
+	}
+	d.Key = q.Key
+	// A lease is given or refused; observing never loosens a credential.
+	d.Observe = false
+	return d
+}
+
+type lease struct {
+	t    *Targets
+	q    *LeaseRequest
+	rs   []Reason
+	envs []string
+}
+
+func (l *lease) refuse(code Code, args ...any) {
+	l.rs = append(l.rs, *reason(code, VerdictDeny, at{sha: l.q.Claims.SHA}, args...))
+}
+
+// judge gathers every ground for refusal under the repository's policy.
+func (l *lease) judge(v *PolicyVersion) {
+	q, c := l.q, &l.q.Claims
+	if q.Verified != Yes {
+		l.refuse(codeTokenUnverified)
+		return // the claims mean nothing
+	}
+	if q.Installed != Yes {
+		l.refuse(codeNotInstalled)
+		return
+	}
+	if !l.claims() {
+		return
+	}
+	cred := v.Policy.Credentials[q.Credential]
+	if cred == nil {
+		l.refuse(codeCredentialUnknown, quoted(q.Credential))
+		return
+	}
+	env := v.Policy.Environments[cred.Environment]
+	if env == nil {
+		l.refuse(codeCredentialEnvironment, quoted(cred.Environment))
+		return
+	}
+	l.envs = []string{cred.Environment}
+	var target *Target
+	if l.t != nil && l.t.loaded {
+		target = l.t.Targets[cred.Target]
+	}
+	if target == nil {
+		l.refuse(codeTargetUnknown, quoted(q.Credential))
+		return
+	}
+	covering, covered := v.Policy.compiled.covering(c.Environment)
+	names := v.Policy.compiled.names
+	if !covered || !slices.ContainsFunc(covering, func(e int) bool { return names[e] == cred.Environment }) {
+		l.refuse(codeClaimEnvironment, quoted(c.Environment), quoted(cred.Environment))
+	}
+	if !slices.Contains(target.Repositories, c.RepositoryID) {
+		l.refuse(codeTargetRepository)
+	}
+	if !slices.ContainsFunc(target.Environments, func(e string) bool { return strings.EqualFold(e, c.Environment) }) {
+		l.refuse(codeTargetEnvironment, quoted(c.Environment))
+	}
+	l.runner(target)
+	// Every environment that covers the job's has its say: the strictest decides.
+	human := target.Tier != TierAuto
+	for _, e := range covering {
+		human = human || v.Policy.compiled.envs[e].Gate != GateAuto
+	}
+	l.capability(cred, env, target, human)
+	l.event(env, human)
+	if q.InProgress != Yes {
+		l.refuse(codeJobNotRunning)
+	}
+	g := l.grant(env, human)
+	l.workflow(cred, g)
+	if q.Given != No {
+		l.refuse(codeAlreadyGiven)
+	}
+	if len(l.rs) == 0 {
+		l.rs = append(l.rs, *reason(codeLeaseAllowed, VerdictAllow, at{sha: c.SHA, env: cred.Environment}, quoted(q.Credential)))
+	}
+}
+
+// claims refuses a token that lacks a claim a lease is bound to.
+func (l *lease) claims() bool {
+	c := &l.q.Claims
+	ok := true
+	for _, f := range []struct {
+		name  string
+		known bool
+	}{
+		{"repository_id", c.RepositoryID != 0},
+		{"repository_owner_id", c.RepositoryOwnerID != 0},
+		{"environment", c.Environment != ""},
+		{"sha", c.SHA != ""},
+		{"event_name", c.EventName != ""},
+		{"job_workflow_ref", c.JobWorkflowRef != ""},
+		{"job_workflow_sha", c.JobWorkflowSHA != ""},
+		{"run_id", c.RunID != 0},
+		{"run_attempt", c.RunAttempt != 0},
+		{"check_run_id", c.CheckRunID != 0},
+		{"runner_environment", c.RunnerEnvironment != ""},
+	} {
+		if !f.known {
+			ok = false
+			l.refuse(codeClaimMissing, f.name)
+		}
+	}
+	return ok
+}
+
+func (l *lease) runner(t *Target) {
+	allowed := t.Runners
+	if len(allowed) == 0 {
+		allowed = []string{"github-hosted"}
+	}
+	if !slices.Contains(allowed, l.q.Claims.RunnerEnvironment) {
+		l.refuse(codeClaimRunner, quoted(l.q.Claims.RunnerEnvironment))
+	}
+}
+
+// capability refuses what the target does not offer, and writing without a human
+// where reading is all that unattended tasks may do.
+func (l *lease) capability(cred *Credential, env *Environment, t *Target, human bool) {
+	if cred.Capability != CapabilityRead && cred.Capability != CapabilityWrite {
+		l.refuse(codeCapability, quoted(cred.Capability))
+		return
+	}
+	if t.Postgres != nil && t.Postgres.Groups[cred.Capability] == "" {
+		l.refuse(codeCapability, quoted(cred.Capability))
+	}
+	if !human && len(env.Unattended) > 0 && (!slices.Contains(env.Unattended, cred.Capability) || !t.UnattendedRead) {
+		l.refuse(codeUnattended, quoted(l.q.Credential))
+	}
+}
+
+func (l *lease) event(env *Environment, human bool) {
+	event := l.q.Claims.EventName
+	events := env.events()
+	if events != nil && !slices.Contains(events, event) || human && slices.Contains(neverProduction, event) {
+		l.refuse(codeClaimEvent, quoted(event))
+	}
+}
+
+// grant finds the release for exactly this job and refuses if there is none or it
+// does not hold.
+func (l *lease) grant(env *Environment, human bool) *Grant {
+	c := &l.q.Claims
+	if len(l.q.Grants) == 0 {
+		l.refuse(codeGrantMissing)
+		return nil
+	}
+	var g *Grant
+	differs := ""
+	for i := range l.q.Grants {
+		k := &l.q.Grants[i]
+		d := grantDiffers(k, c, human)
+		if d == "" && (g == nil || k.Human > g.Human) {
+			g = k
+		}
+		if differs == "" || d != "" && d < differs {
+			differs = d
+		}
+	}
+	if g == nil {
+		l.refuse(codeGrantOther, differs)
+		return nil
+	}
+	if g.Holds != Yes {
+		l.refuse(codeGrantFell)
+	}
+	if human && g.Human != Yes {
+		l.refuse(codeGrantNotHuman)
+	}
+	if age, limited := env.maxAge(StepDeploy); limited {
+		if g.At.IsZero() || l.q.Now.IsZero() || g.At.After(l.q.Now.Add(clockSkew)) || l.q.Now.Sub(g.At) > age {
+			l.refuse(codeGrantTooOld, age.String())
+		}
+	}
+	return g
+}
+
+// grantDiffers names the first thing in which a grant is for another job.
+func grantDiffers(g *Grant, c *JobClaims, human bool) string {
+	switch {
+	case g.Repository != c.RepositoryID:
+		return "repository"
+	case !strings.EqualFold(g.Environment, c.Environment):
+		return "environment"
+	case g.SHA != c.SHA:
+		return "commit"
+	case g.Run != c.RunID:
+		return "run"
+	case g.Attempt != c.RunAttempt:
+		return "attempt"
+	case g.CheckRun != c.CheckRunID && (human || g.CheckRun != 0):
+		return "job"
+	default:
+		return ""
+	}
+}
+
+// workflow refuses a job that another workflow file defines than the credential
+// names, or another version of it than was approved.
+func (l *lease) workflow(cred *Credential, g *Grant) {
+	c := &l.q.Claims
+	file, _, _ := strings.Cut(c.JobWorkflowRef, "@")
+	want, pin, foreign := strings.Cut(cred.Workflow, "@")
+	if foreign {
+		if !strings.EqualFold(file, want) {
+			l.refuse(codeClaimWorkflow, quoted(c.JobWorkflowRef), quoted(cred.Workflow))
+		}
+		if string(c.JobWorkflowSHA) != pin {
+			l.refuse(codeClaimWorkflowSHA, quoted(c.JobWorkflowSHA.Short()), quoted(SHA(pin).Short()))
+		}
+		return
+	}
+	owned := c.Repository + "/.github/workflows/"
+	inRepository := c.Repository != "" && len(file) > len(owned) && strings.EqualFold(file[:len(owned)], owned)
+	if !inRepository || cred.Workflow != "" && file[len(owned):] != cred.Workflow {
+		l.refuse(codeClaimWorkflow, quoted(c.JobWorkflowRef), quoted(cred.Workflow))
+	}
+	if g != nil && c.JobWorkflowSHA != g.SHA {
+		l.refuse(codeClaimWorkflowSHA, quoted(c.JobWorkflowSHA.Short()), quoted(g.SHA.Short()))
+	}
+}
+
+// floor lets the organisation's floor ask for a human's grant: where it covers the
+// job's environment by a human gate, or does not name it at all.
+func (l *lease) floor(v *PolicyVersion) Decision {
+	pc := v.Policy.compiled
+	envs, _ := pc.covering(l.q.Claims.Environment)
+	var rs []Reason
+	var names []string
+	human := false
+	for _, e := range envs {
+		names = append(names, pc.names[e])
+		human = human || pc.envs[e].Gate != GateAuto
+	}
+	if human {
+		f := &lease{t: l.t, q: l.q}
+		for _, e := range envs {
+			f.event(pc.envs[e], human)
+			f.grant(pc.envs[e], human)
+		}
+		rs = f.rs
+	}
+	if len(rs) == 0 {
+		rs = append(rs, *reason(codeLeaseAllowed, VerdictAllow, at{}, quoted(l.q.Credential)))
+	}
+	return finish(Decision{Environments: names}, rs)
+}
