@@ -171,18 +171,24 @@ func (j *judgement) plain(v *commitVerdict, kind Signal, value, id string, g gra
 // known finds the catalogued account behind an actor. An id decides alone; a
 // login counts only where either id is unknown, and then is no more than medium.
 func (s *signatures) known(a Actor) (*account, grade) {
+	login := strings.ToLower(string(a.Login))
 	if a.ID != 0 {
 		if by := s.ids[a.ID]; by != nil {
+			// An account may have had several names, some better known than others.
+			for _, named := range s.logins[login] {
+				if named.id == a.ID {
+					by = named
+				}
+			}
 			if a.Type != "" && a.Type != by.kind {
 				return nil, none
 			}
 			return by, by.grade
 		}
 	}
-	if a.Login == "" {
+	if login == "" {
 		return nil, none
 	}
-	login := strings.ToLower(string(a.Login))
 	list := s.logins[login]
 	if len(list) == 0 && a.Type == ActorBot && !strings.HasSuffix(login, botSuffix) {
 		list = s.logins[login+botSuffix] // GraphQL leaves the suffix out

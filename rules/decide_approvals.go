@@ -313,11 +313,12 @@ func strictness(s ReviewState) int {
 	}
 }
 
-// excludedAs is the role by which somebody is kept from approving, or "".
+// excludedAs is the first of the roles by which somebody is kept from approving,
+// or "". Who asked for a change always is.
 func excludedAs(people []person, roles []Role, a Actor) Role {
-	for _, p := range people {
-		if p.MayBe(a) && (p.role == RoleRequester || slices.Contains(roles, p.role)) {
-			return p.role
+	for _, role := range append([]Role{RoleRequester}, roles...) {
+		if slices.ContainsFunc(people, func(p person) bool { return p.role == role && p.MayBe(a) }) {
+			return role
 		}
 	}
 	return ""
@@ -366,12 +367,7 @@ func (j *mergeDoor) handsIn() (people []person, unresolved []string) {
 		for _, co := range m.CoAuthors {
 			h.identity(co, RoleCoAuthor)
 		}
-		for _, t := range Trailers(m.Message) {
-			if strings.EqualFold(t.Key, "Co-authored-by") {
-				name, email := splitAddress(t.Value)
-				h.identity(Identity{Name: name, Email: email}, RoleCoAuthor)
-			}
-		}
+		h.trailers(m)
 	}
 	return h.people, h.unresolved()
 }
@@ -381,10 +377,27 @@ type hands struct {
 	cat    *Catalogue
 	people []person
 	// seen are the identities already counted; open the unresolved ones by
-	// address, with known the addresses that some identity resolved.
-	seen  map[string]bool
-	known []string
-	open  []string
+	// address or by the part played.
+	seen map[string]bool
+	open []string
+}
+
+// trailers counts the co-authors that a message names, unless GitHub resolved
+// their address in the same commit. Other commits resolve nothing: a commit more
+// must never make a change need less.
+func (h *hands) trailers(m *Commit) {
+	for _, t := range Trailers(m.Message) {
+		if !strings.EqualFold(t.Key, "Co-authored-by") {
+			continue
+		}
+		name, email := splitAddress(t.Value)
+		same := func(i Identity) bool {
+			return email != "" && strings.EqualFold(i.Email, email) && i.Actor().Known()
+		}
+		if !same(m.Author) && !same(m.Committer) && !slices.ContainsFunc(m.CoAuthors, same) {
+			h.identity(Identity{Name: name, Email: email}, RoleCoAuthor)
+		}
+	}
 }
 
 func (h *hands) actor(a Actor, role Role, unknown string) {
@@ -407,11 +420,12 @@ func (h *hands) identity(i Identity, role Role) {
 		// Anyone can write this address: it keeps that account out as well, and
 		// it names an account as well as GitHub's own match of it would.
 		h.people = append(h.people, person{Actor{ID: id, Login: login}, role})
-		h.known = append(h.known, email)
+		if !a.Known() {
+			return
+		}
 	}
 	if a.Known() {
 		h.people = append(h.people, person{a, role})
-		h.known = append(h.known, email)
 		return
 	}
 	if h.cat.NonPerson(i) {
@@ -428,14 +442,8 @@ func (h *hands) identity(i Identity, role Role) {
 
 // unresolved are the distinct addresses that nothing resolved, sorted.
 func (h *hands) unresolved() []string {
-	var out []string
-	for _, e := range h.open {
-		if !slices.Contains(h.known, e) {
-			out = append(out, e)
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	slices.Sort(h.open)
+	return slices.Compact(h.open)
 }
 
 func describeUnresolved(us []string) string {

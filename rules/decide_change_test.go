@@ -235,7 +235,7 @@ func runChangeAttacks(t *testing.T, start func() *rules.Change, rows []changeAtt
 			if want == "" {
 				want = rules.VerdictWait
 			}
-			if d.Verdict != want || !says(d.Reasons, row.code) || d.AutoApproval || d.Merge {
+			if d.Verdict != want || !gives(d.Reasons, row.code) || d.AutoApproval || d.Merge {
 				t.Errorf("got %s (auto approval %v), want %s for %s; reasons:\n%s", d.Verdict, d.AutoApproval, want, row.code, tree(d.Reasons, "  "))
 			}
 		})
@@ -275,7 +275,7 @@ func TestPolicyStatesThatLetNothingThrough(t *testing.T) {
 			p := only(good)
 			row.change(&p)
 			d := rules.DecideChange(p, agentChange())
-			if d.Verdict != row.want || !says(d.Reasons, row.code) || d.AutoApproval {
+			if d.Verdict != row.want || !gives(d.Reasons, row.code) || d.AutoApproval {
 				t.Errorf("got %s, want %s for %s:\n%s", d.Verdict, row.want, row.code, tree(d.Reasons, "  "))
 			}
 		})

@@ -128,7 +128,7 @@ func TestAttacksOnDeployments(t *testing.T) {
 			d := productionDeployment()
 			row.facts(d)
 			got := rules.DecideDeployment(p, d)
-			if got.Verdict != row.want || !says(got.Reasons, row.code) {
+			if got.Verdict != row.want || !gives(got.Reasons, row.code) {
 				t.Errorf("got %s, want %s for %s:\n%s", got.Verdict, row.want, row.code, tree(got.Reasons, "  "))
 			}
 		})
@@ -162,7 +162,7 @@ func TestMergeStepOnly(t *testing.T) {
 			d.Approvals = nil
 			row.facts(d)
 			got := rules.DecideDeployment(only(inForce(t, policy)), d)
-			if got.Verdict != row.want || !says(got.Reasons, row.code) {
+			if got.Verdict != row.want || !gives(got.Reasons, row.code) {
 				t.Errorf("got %s, want %s for %s:\n%s", got.Verdict, row.want, row.code, tree(got.Reasons, "  "))
 			}
 		})
@@ -182,7 +182,7 @@ func TestStagingIsReleasedByItself(t *testing.T) {
 func TestPasskeyPresence(t *testing.T) {
 	p := only(inForce(t, ordinaryPolicy+"    presence: passkey\n"))
 	d := productionDeployment()
-	if got := rules.DecideDeployment(p, d); got.Verdict != "wait" || !says(got.Reasons, "SP524") {
+	if got := rules.DecideDeployment(p, d); got.Verdict != "wait" || !gives(got.Reasons, "SP524") {
 		t.Errorf("without a passkey: %s\n%s", got.Verdict, tree(got.Reasons, "  "))
 	}
 	d.Approvals[0].Present = rules.Yes

@@ -160,7 +160,7 @@ func TestLeases(t *testing.T) {
 			q := leaseRequest()
 			row.facts(q)
 			got := rules.DecideLease(only(inForce(t, leasePolicy)), targets(t), q)
-			if got.Verdict != row.want || !says(got.Reasons, row.code) {
+			if got.Verdict != row.want || !gives(got.Reasons, row.code) {
 				t.Errorf("got %s, want %s for %s:\n%s", got.Verdict, row.want, row.code, tree(got.Reasons, "  "))
 			}
 		})
@@ -182,7 +182,7 @@ func TestLeaseUnderOtherPolicies(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := rules.DecideLease(row.p, row.ts, leaseRequest())
-			if got.Verdict == rules.VerdictAllow || !says(got.Reasons, row.code) {
+			if got.Verdict == rules.VerdictAllow || !gives(got.Reasons, row.code) {
 				t.Errorf("got %s, want %s:\n%s", got.Verdict, row.code, tree(got.Reasons, "  "))
 			}
 		})
@@ -198,7 +198,7 @@ func TestFloorGuardsUnnamedEnvironments(t *testing.T) {
 		Repository: inForce(t, leasePolicy),
 		Floor:      inForce(t, "version: 1\nreviewers: [acme/sre]\nenvironments: {production: {gate: human}}\n"),
 	}
-	if got := rules.DecideLease(p, targets(t), q); got.Verdict != rules.VerdictDeny || !says(got.Reasons, "SP617") {
+	if got := rules.DecideLease(p, targets(t), q); got.Verdict != rules.VerdictDeny || !gives(got.Reasons, "SP617") {
 		t.Errorf("got %s:\n%s", got.Verdict, tree(got.Reasons, "  "))
 	}
 	q.Grants[0].Human = rules.Yes

@@ -151,7 +151,7 @@ func approval(id rules.ReviewID, by rules.Actor) rules.Review {
 	return rules.Review{ID: id, User: by, State: rules.ReviewApproved, SHA: headSHA, SubmittedAt: now.Add(-time.Hour), Write: rules.Yes}
 }
 
-// says reports whether a code is anywhere in the tree of reasons.
-func says(rs []rules.Reason, code rules.Code) bool {
-	return slices.ContainsFunc(rs, func(r rules.Reason) bool { return r.Code == code || says(r.Because, code) })
+// gives reports whether a code is anywhere in the tree of reasons.
+func gives(rs []rules.Reason, code rules.Code) bool {
+	return slices.ContainsFunc(rs, func(r rules.Reason) bool { return r.Code == code || gives(r.Because, code) })
 }

@@ -241,7 +241,6 @@ func githubEvents() map[string]eventKind {
 		"page_build":                  eventOwn,
 		"public":                      eventOwn,
 		"pull_request":                eventOutside,
-		"pull_request_comment":        eventOutside,
 		"pull_request_review":         eventOutside,
 		"pull_request_review_comment": eventOutside,
 		"pull_request_target":         eventOutside,
@@ -380,7 +379,7 @@ func lintCredentials(f *file, p *Policy) {
 			f.wrong(at("target"), "target %s: %s", quote(c.Target), err)
 		}
 		if time.Duration(c.TTL) > maxCredentialTTL {
-			f.wrong(at("ttl"), "a credential lives 1h at most, not %s", time.Duration(c.TTL))
+			f.wrong(at("ttl"), "a credential lives 1h at most, not %s", duration(c.TTL))
 		}
 		if c.Workflow != "" {
 			if err := checkWorkflow(c.Workflow); err != nil {
@@ -685,6 +684,18 @@ func mayMeet(a, b string) bool {
 }
 
 // The checks of single texts.
+
+// duration is a length of time as people write it, without what is zero.
+func duration(d Duration) string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
 
 // isToken reports whether s is made of ASCII letters and digits and the
 // characters of more, begins with a letter or digit, and is not longer than most.

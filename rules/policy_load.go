@@ -103,6 +103,9 @@ func excerpt(line string, column int) (text string, before, length int) {
 	start := min(max(column-1, 0), len(runes))
 	end := start + tokenLength(runes[start:])
 	from, to := max(0, start-excerptBefore), min(len(runes), max(start+excerptAfter, min(end, start+2*excerptAfter)))
+	if len(runes) <= excerptBefore+excerptAfter {
+		from, to = 0, len(runes)
+	}
 	var b strings.Builder
 	n := 0
 	write := func(s string) { b.WriteString(s); n += utf8.RuneCountInString(s) }

@@ -349,7 +349,7 @@ func TestOrderOfKeysNeverMatters(t *testing.T) {
 			}
 			// What is said of two keys or teams stands at the later of them.
 			skip := strings.Contains(name, "duplicate") || strings.Contains(name, "organisations") || strings.Contains(name, "shared-target") ||
-				strings.Contains(name, "exclamation") || strings.Contains(name, "two-documents") || strings.Contains(name, "merge-key")
+				strings.Contains(name, "exclamation") || strings.Contains(name, "byte-order-mark") || strings.Contains(name, "two-documents") || strings.Contains(name, "merge-key")
 			if skip {
 				continue
 			}
@@ -409,9 +409,11 @@ func TestNoYAMLBeyondTextListsAndMappings(t *testing.T) {
 
 // A policy whose lines end as on Windows is the same policy.
 func TestWindowsLineEnds(t *testing.T) {
-	data := bytes.ReplaceAll(readFile(t, policyDir+"/ok/long.yml"), []byte("\n"), []byte("\r\n"))
-	if ok, problems := loadPolicy("p.yml", data); !ok || len(problems) != 0 {
-		t.Error(render(problems))
+	data := readFile(t, policyDir+"/ok/long.yml")
+	_, want := loadPolicy("p.yml", data)
+	ok, got := loadPolicy("p.yml", bytes.ReplaceAll(data, []byte("\n"), []byte("\r\n")))
+	if !ok || render(got) != render(want) {
+		t.Errorf("got:\n%swant:\n%s", render(got), render(want))
 	}
 }
 

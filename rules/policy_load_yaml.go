@@ -136,14 +136,25 @@ func (f *file) syntax(err error) {
 // indicator reports text that YAML takes for something else because of its first
 // character.
 func (f *file) indicator(at place, field, token string) {
-	what := map[byte]string{
-		'*': "an alias", '&': "an anchor", '!': "a tag", '@': "a reserved character", '`': "a reserved character", '%': "a directive",
-	}[token[0]]
-	advice := "put it in quotes: '" + token + "'"
+	message, hint := "", "put it in quotes: '"+token+"'"
 	if strings.Contains(token, "'") {
-		advice = "put it in quotes"
+		hint = "put it in quotes"
 	}
-	f.add(at, SeverityError, field, advice, fmt.Sprintf("YAML takes the %q of %s for %s, and this file has none", token[:1], quote(token), what))
+	switch {
+	case token[0] == '*':
+		message = fmt.Sprintf(`YAML takes %s for an alias because of its "*", and this file has none`, quote(token))
+	case token[0] == '&':
+		message = fmt.Sprintf(`YAML takes %s for an anchor because of its "&", and this file has none`, quote(token))
+		hint = "write out what it stands for at each place"
+	case strings.HasPrefix(token, "!!"):
+		message = fmt.Sprintf("YAML takes %s for a tag, and this file has none", quote(token))
+		hint = "leave it out"
+	case token[0] == '!':
+		message = fmt.Sprintf(`YAML takes %s for a tag because of its "!", and this file has none`, quote(token))
+	default:
+		message = fmt.Sprintf("%s begins with %q, which YAML reserves", quote(token), token[:1])
+	}
+	f.add(at, SeverityError, field, hint, message)
 }
 
 // findIndicator finds the first unquoted text that begins with a character YAML
@@ -199,7 +210,7 @@ func (f *file) plain(n *yaml.Node, depth int) bool {
 	case n.Anchor != "":
 		f.indicator(at, "", "&"+n.Anchor)
 		return false
-	case n.Style&yaml.TaggedStyle != 0:
+	case n.Style&yaml.TaggedStyle != 0, strings.HasPrefix(f.tokenAt(at), "!"):
 		if token := f.tokenAt(at); strings.HasPrefix(token, "!") {
 			f.indicator(at, "", token)
 		} else {
@@ -701,7 +712,7 @@ func describe(t reflect.Type) string {
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Int, reflect.Int64:
-		return "a number"
+		return "a whole number"
 	default:
 		return "text"
 	}
@@ -758,6 +769,9 @@ func nearest(got string, known []string) string {
 			continue
 		}
 		d := levenshtein.ComputeDistance(norm(got), norm(k))
+		if d == 2 && sameLetters(norm(got), norm(k)) {
+			d = 1 // two letters changed places
+		}
 		if d > max(1, min(len(k), len(got))/3) {
 			continue
 		}
@@ -766,4 +780,11 @@ func nearest(got string, known []string) string {
 		}
 	}
 	return best
+}
+
+func sameLetters(a, b string) bool {
+	x, y := []rune(a), []rune(b)
+	slices.Sort(x)
+	slices.Sort(y)
+	return slices.Equal(x, y)
 }

@@ -50,7 +50,7 @@ func lintTarget(f *file, name string, t *Target) {
 		}
 	}
 	if time.Duration(t.TTL) > maxTargetTTL {
-		f.wrong(at("ttl"), "a token that is used without an exchange lives 10m at most, not %s", time.Duration(t.TTL))
+		f.wrong(at("ttl"), "a token that is used without an exchange lives 10m at most, not %s", duration(t.TTL))
 	}
 	lintOneOf(f, field, "target "+quote(name), []string{"token", "postgres", "aws", "github"})
 	if t.AWS != nil {
@@ -84,7 +84,7 @@ func lintOneOf(f *file, field, what string, keys []string) {
 	}
 	switch {
 	case len(given) == 0:
-		f.wrongKey(field, "%s opens nothing: want one of %s", what, strings.Join(keys, ", "))
+		f.wrongKey(field, "%s leads nowhere: want exactly one of %s", what, strings.Join(keys, ", "))
 	case len(given) > 1:
 		f.wrongKey(field, "%s has %s: want exactly one of these", what, strings.Join(given, " and "))
 	}

@@ -89,6 +89,9 @@ func foldPath(path string) folding {
 // changesCaseOnly reports whether folded is s with each character replaced by
 // another case of it.
 func changesCaseOnly(s, folded string) bool {
+	if s == folded {
+		return true
+	}
 	if !utf8.ValidString(s) || !norm.NFKC.IsNormalString(s) {
 		return false
 	}

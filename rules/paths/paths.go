@@ -74,8 +74,8 @@ type Set[V any] struct {
 	rules    []compiled[V]
 	patterns []pattern // of all rules, those without "!", in the rules' order
 	raw      *index    // over pattern.raw
-	folded   *index    // over pattern.folded; nil if no rule folds
-	foldable []uint64  // the patterns of rules that fold
+	tight    *index    // over pattern.tight; nil if no rule folds
+	loose    *index    // over pattern.loose; nil if no rule folds
 }
 
 // compiled is a rule whose patterns without "!" are patterns[first:end].
@@ -129,13 +129,8 @@ func New[V any](rules []Rule[V]) (*Set[V], error) {
 	}
 	s.raw = newIndex(len(s.patterns), func(id int) string { return s.patterns[id].raw })
 	if folds {
-		s.folded = newIndex(len(s.patterns), func(id int) string { return s.patterns[id].tight })
-		s.foldable = make([]uint64, words(len(s.patterns)))
-		for id, p := range s.patterns {
-			if p.tight != "" {
-				setBit(s.foldable, id)
-			}
-		}
+		s.tight = newIndex(len(s.patterns), func(id int) string { return s.patterns[id].tight })
+		s.loose = newIndex(len(s.patterns), func(id int) string { return s.patterns[id].loose })
 	}
 	return s, nil
 }
@@ -157,16 +152,17 @@ func (s *Set[V]) Append(dst []Hit[V], path string) []Hit[V] {
 	found := s.raw.candidates(raw, path)
 
 	var form folding
-	if s.folded != nil {
+	if s.tight != nil {
 		folded = onStackFolded[:min(n, stackWords)]
 		if n > stackWords {
 			folded = make([]uint64, n)
 		}
 		form = foldPath(path)
+		x := s.tight
 		if form.loose {
-			copy(folded, s.foldable)
-			found = true
-		} else if s.folded.candidates(folded, form.text) {
+			x = s.loose
+		}
+		if x.candidates(folded, form.text) {
 			found = true
 		}
 	}
