@@ -108,12 +108,12 @@ func changeUnder(v *PolicyVersion, c *Change) Decision {
 	j.facts()
 	t := j.touched()
 	earned := j.earned(&d.Authorship)
-	if earned && len(t.unmoded()) > 0 && t.allAuto() {
-		// Only an automatic approval needs the modes; without them each path could
-		// be a symlink.
-		s := t.modeless
-		j.say(codeModeUnknown, VerdictAllow, at{path: s.path}, quoted(s.path))
-		t.special.add(s.path, "", "file of unknown mode")
+	if earned && t.modeless.n > 0 {
+		// Without its mode a path could be a symlink: nothing is approved
+		// automatically on that. Reading the modes costs a request, so that the
+		// App asks for them only when this reason is all that stands in the way.
+		j.say(codeModeUnknown, VerdictAllow, at{path: t.modeless.path}, quoted(t.modeless.path))
+		earned = false
 	}
 
 	envs := t.environments()
@@ -142,14 +142,6 @@ func changeUnder(v *PolicyVersion, c *Change) Decision {
 		sortReasons(d.Reasons)
 	}
 	return d
-}
-
-// unmoded lists what has no known mode.
-func (t *touch) unmoded() []string {
-	if t.modeless.n == 0 {
-		return nil
-	}
-	return []string{t.modeless.path}
 }
 
 // facts waits for every fact without which nothing can be allowed.
