@@ -109,7 +109,6 @@ func NextPolicy(current PolicyVersion, candidate PolicyCandidate) (PolicyVersion
 		return next, nil
 	}
 	if current.State != PolicyInForce && current.State != PolicyDeleted {
-		current.State = max(current.State, PolicyUnread)
 		if next.State == PolicyInForce {
 			next.State = PolicyNotAdopted
 			next.Why = "an administrator has to adopt the first version"
@@ -137,6 +136,6 @@ func NextPolicy(current PolicyVersion, candidate PolicyCandidate) (PolicyVersion
 		next.State = PolicyDeleted
 		return next, reason(codePolicyDeleted, VerdictDeny, at{sha: next.Source.Commit})
 	default:
-		return current, reason(codePolicyInvalid, VerdictWait, at{sha: next.Source.Commit})
+		return current, reason(codePolicyInvalid, VerdictWait, at{sha: next.Source.Commit}, quoted(next.Why))
 	}
 }
