@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -94,6 +95,7 @@ func bodyText(body string, blocks []reviewerBlock) (visible, comments string) {
 	}
 	src := []byte(body)
 	own := slices.Clone(src)
+	var html spans
 	doc := markdown().Parse(text.NewReader(src))
 	_ = ast.Walk(doc, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if !entering {
@@ -115,6 +117,13 @@ func bodyText(body string, blocks []reviewerBlock) (visible, comments string) {
 				maskLines(own, n.Lines())
 				mask(own, n.ClosureLine.Start, n.ClosureLine.Stop)
 			}
+			html.add(n.Lines())
+			if n.HasClosure() {
+				html = append(html, n.ClosureLine)
+			}
+			return ast.WalkSkipChildren, nil
+		case *ast.RawHTML:
+			html.add(n.Segments)
 			return ast.WalkSkipChildren, nil
 		case *ast.CodeSpan:
 			from, to := extent(n, len(src))
@@ -123,8 +132,23 @@ func bodyText(body string, blocks []reviewerBlock) (visible, comments string) {
 		}
 		return ast.WalkContinue, nil
 	})
-	maskElements(own)
-	return splitComments(own, blocks)
+	maskElements(own, html)
+	return splitComments(own, html, blocks)
+}
+
+// spans are parts of a body in order.
+type spans []text.Segment
+
+func (s *spans) add(list *text.Segments) {
+	for i := range list.Len() {
+		*s = append(*s, list.At(i))
+	}
+}
+
+// has reports whether a byte is in one of the spans.
+func (s spans) has(at int) bool {
+	i, _ := slices.BinarySearchFunc(s, at, func(e text.Segment, at int) int { return cmp.Compare(e.Stop, at+1) })
+	return i < len(s) && s[i].Start <= at
 }
 
 func maskLines(b []byte, lines *text.Segments) {
@@ -172,7 +196,7 @@ func isAlert(q *ast.Blockquote, src []byte) bool {
 
 // maskElements masks the text of HTML elements that hold code or quotations. One
 // that is not closed reaches to the end.
-func maskElements(b []byte) {
+func maskElements(b []byte, html spans) {
 	low := lowerASCII(string(b))
 	for _, tag := range foreignTags {
 		for at := 0; at < len(low); {
@@ -182,7 +206,7 @@ func maskElements(b []byte) {
 			}
 			i += at
 			at = i + 1 + len(tag)
-			if at < len(low) && strings.IndexByte(" \t\n>/", low[at]) < 0 {
+			if !html.has(i) || at < len(low) && strings.IndexByte(" \t\n>/", low[at]) < 0 {
 				continue
 			}
 			end := len(low)
@@ -197,7 +221,7 @@ func maskElements(b []byte) {
 
 // splitComments takes HTML comments out of own, and then the blocks that
 // reviewing bots added out of both.
-func splitComments(own []byte, blocks []reviewerBlock) (visible, comments string) {
+func splitComments(own []byte, html spans, blocks []reviewerBlock) (visible, comments string) {
 	s := string(own)
 	said := slices.Clone(own)
 	mask(said, 0, len(said))
@@ -207,6 +231,10 @@ func splitComments(own []byte, blocks []reviewerBlock) (visible, comments string
 			break
 		}
 		i += at
+		if !html.has(i) {
+			at = i + 4
+			continue
+		}
 		end := len(s)
 		if j := strings.Index(s[i+4:], "-->"); j >= 0 {
 			end = i + 4 + j + 3

@@ -113,7 +113,7 @@ func (j *judgement) authorship() Authorship {
 	case j.automated(writtenBy.automations, writtenBy.persons, len(listed)):
 		a.Kind = KindAutomation
 		a.Agents, a.Confidence = j.automations()
-	case slices.ContainsFunc(j.evidence, func(e Evidence) bool { return !e.Assist && e.Agent != "" }):
+	case len(j.tallies) > 0: // signs of an agent, too weak to count
 		a.Confidence = ConfidenceLow
 	}
 	a.Assisted = j.assisted(a.Agents)

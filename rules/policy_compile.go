@@ -40,9 +40,9 @@ const (
 	maxTargetTTL        = 10 * time.Minute
 )
 
-// builtinExcluded are the roles that can never approve. A policy's list may only
-// add to them.
-func builtinExcluded() []Role {
+// ExcludedRoles are the roles that can never approve, whatever a policy says. A
+// policy's list may only add to them.
+func ExcludedRoles() []Role {
 	return []Role{RoleAuthor, RoleCommitter, RoleCoAuthor, RoleLastPusher, RoleDispatcher}
 }
 
@@ -108,14 +108,8 @@ func (e *Environment) steps() []Step {
 // count is how many different reviewers must approve: at least one.
 func (e *Environment) count() int { return max(1, e.Count) }
 
-// acceptMerge and acceptDeploy are the ways of approving at a step.
-func (e *Environment) acceptMerge() []Accepted {
-	if len(e.Accept.Merge) == 0 {
-		return []Accepted{AcceptReview}
-	}
-	return e.Accept.Merge
-}
-
+// acceptDeploy is the ways of approving at the deploy step. At the merge step it
+// is a review, the only one there is.
 func (e *Environment) acceptDeploy() []Accepted {
 	if len(e.Accept.Deploy) == 0 {
 		return []Accepted{AcceptCheckButton, AcceptDashboard}
@@ -126,7 +120,7 @@ func (e *Environment) acceptDeploy() []Accepted {
 // excluded are the roles that cannot approve: the built-in ones whatever the
 // policy says, then its own.
 func (e *Environment) excluded() []Role {
-	roles := builtinExcluded()
+	roles := ExcludedRoles()
 	for _, r := range e.Exclude {
 		if !slices.Contains(roles, r) {
 			roles = append(roles, r)
@@ -162,10 +156,4 @@ func (e *Environment) events() []string {
 		return []string{"push", "release"}
 	}
 	return e.Events
-}
-
-// unattended reports whether agents' tasks may have a capability here without a
-// human.
-func (e *Environment) unattended(c Capability) bool {
-	return e.Gate == GateAuto && c == CapabilityRead && slices.Contains(e.Unattended, c)
 }

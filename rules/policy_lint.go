@@ -198,7 +198,7 @@ func lintEnvironment(f *file, p *Policy, name string) {
 
 func missingRoles(given []Role) []string {
 	var missing []string
-	for _, r := range builtinExcluded() {
+	for _, r := range ExcludedRoles() {
 		if !slices.Contains(given, r) {
 			missing = append(missing, string(r))
 		}
@@ -255,13 +255,6 @@ func githubEvents() map[string]eventKind {
 		"workflow_dispatch":           eventOwn,
 		"workflow_run":                eventOutside,
 	}
-}
-
-// eventFromOutside reports whether an event can be made to happen by a pull
-// request, a comment or anybody at all. An event that nobody knows can.
-func eventFromOutside(event string) bool {
-	kind, known := githubEvents()[event]
-	return !known || kind != eventOwn
 }
 
 func lintEvents(f *file, e *Environment, field string) {

@@ -219,6 +219,9 @@ type file struct {
 	problems []Problem
 	dropped  bool // there were more than MaxProblems
 	errors   int
+
+	runesLine int // the line that runesOf is of
+	runesOf   []rune
 }
 
 func newFile(name string, data []byte) *file {

@@ -91,7 +91,9 @@ func TestFilesSayExactlyWhatIsWrong(t *testing.T) {
 
 				golden := strings.TrimSuffix(name, ".yml") + ".txt"
 				if *updatePolicies {
-					os.Remove(golden)
+					if err := os.Remove(golden); err != nil && !os.IsNotExist(err) {
+						t.Fatal(err)
+					}
 					if got != "" {
 						if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 							t.Fatal(err)
@@ -268,7 +270,7 @@ func TestHostileFilesAreRefusedInTime(t *testing.T) {
 		return b.String()
 	}
 	stars := base + "  dev:\n    gate: auto\n    deployments:\n"
-	for i := range 1900 {
+	for i := range 950 {
 		stars += fmt.Sprintf("      - %q\n", strings.Repeat("a*", 100)+fmt.Sprint(i))
 		stars += fmt.Sprintf("      - %q\n", strings.Repeat("a", 200)+fmt.Sprint(i))
 	}
@@ -293,8 +295,8 @@ func TestHostileFilesAreRefusedInTime(t *testing.T) {
 			if took := time.Since(start); took > 10*time.Second {
 				t.Errorf("took %v", took)
 			}
-			if ok {
-				t.Error("loaded")
+			if honest := name == "name patterns"; ok != honest {
+				t.Errorf("loaded: %v: %.500s", ok, render(problems))
 			}
 			checkProblems(t, []byte(text), problems)
 		})

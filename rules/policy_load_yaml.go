@@ -182,7 +182,7 @@ func (f *file) findIndicator(want string) (place, string) {
 				continue
 			case start && strings.ContainsRune("*&!@`%", r):
 				end := j
-				for end < len(runes) && !strings.ContainsRune(" ,]}", runes[end]) {
+				for end < len(runes) && !strings.ContainsRune(" \t,]}", runes[end]) {
 					end++
 				}
 				token := string(runes[j:end])
@@ -210,7 +210,7 @@ func (f *file) plain(n *yaml.Node, depth int) bool {
 	case n.Anchor != "":
 		f.indicator(at, "", "&"+n.Anchor)
 		return false
-	case n.Style&yaml.TaggedStyle != 0, strings.HasPrefix(f.tokenAt(at), "!"):
+	case n.Style&yaml.TaggedStyle != 0, f.charAt(at) == '!':
 		if token := f.tokenAt(at); strings.HasPrefix(token, "!") {
 			f.indicator(at, "", token)
 		} else {
@@ -231,16 +231,33 @@ func (f *file) plain(n *yaml.Node, depth int) bool {
 
 // tokenAt is the text from a place to the next blank or separator.
 func (f *file) tokenAt(at place) string {
-	if at.line < 1 || at.line > len(f.lines) {
-		return ""
-	}
-	runes := []rune(f.lines[at.line-1])
-	start := min(at.column-1, len(runes))
+	runes := f.runes(at.line)
+	start := min(max(at.column-1, 0), len(runes))
 	end := start
-	for end < len(runes) && !strings.ContainsRune(" ,]}", runes[end]) {
+	for end < len(runes) && !strings.ContainsRune(" \t,]}", runes[end]) {
 		end++
 	}
 	return string(runes[start:end])
+}
+
+// charAt is the character at a place, 0 where there is none.
+func (f *file) charAt(at place) rune {
+	if runes := f.runes(at.line); at.column >= 1 && at.column <= len(runes) {
+		return runes[at.column-1]
+	}
+	return 0
+}
+
+// runes is a line as characters. The last one is kept, because a file may be one
+// long line that is asked for again and again.
+func (f *file) runes(line int) []rune {
+	if line < 1 || line > len(f.lines) {
+		return nil
+	}
+	if f.runesLine != line {
+		f.runesLine, f.runesOf = line, []rune(f.lines[line-1])
+	}
+	return f.runesOf
 }
 
 // fieldTag is what a field's tags say of it.

@@ -203,7 +203,7 @@ type Environment struct {
 	Reviewers   []Reviewer            `yaml:"reviewers" json:"reviewers,omitempty" jsonschema:"description=Who approves here. Default: the policy's reviewers."`
 	Also        map[string][]Reviewer `yaml:"also" json:"also,omitempty" jsonschema:"description=Path pattern to reviewers who must approve too when such a path is touched."`
 	Accept      Accept                `yaml:"accept" json:"accept,omitempty" jsonschema:"description=How an approval may be given at each step."`
-	Exclude     []Role                `yaml:"exclude" json:"exclude,omitempty" jsonschema:"enum=author,enum=committer,enum=co-author,enum=last-pusher,enum=dispatcher,enum=requester,enum=pusher,description=Roles that cannot approve. May only grow beyond the default."`
+	Exclude     []Role                `yaml:"exclude" json:"exclude,omitempty" jsonschema:"enum=author,enum=committer,enum=co-author,enum=last-pusher,enum=dispatcher,enum=requester,enum=pusher,description=Roles that cannot approve. The list may only grow: author and committer and co-author and last-pusher and dispatcher are always on it."`
 	MaxAge      Duration              `yaml:"max_age" json:"max_age,omitempty" jsonschema:"description=How long an approval stands. Default: 24h for the deploy step and without limit for the merge step."`
 	Presence    Presence              `yaml:"presence" json:"presence,omitempty" jsonschema:"enum=none,enum=passkey,default=none,description=Whether an approver at the deploy step must show a passkey."`
 	Unattended  []Capability          `yaml:"unattended" json:"unattended,omitempty" jsonschema:"enum=read,description=What agents' tasks may have here without a human: read only."`
@@ -211,8 +211,8 @@ type Environment struct {
 
 // Accept is the ways of approving at each step; nil means the default.
 type Accept struct {
-	Merge  []Accepted `yaml:"merge" json:"merge,omitempty" jsonschema:"enum=review"`
-	Deploy []Accepted `yaml:"deploy" json:"deploy,omitempty" jsonschema:"enum=check-button,enum=dashboard,enum=deployment-review"`
+	Merge  []Accepted `yaml:"merge" json:"merge,omitempty" jsonschema:"enum=review,description=At the merge step. Default: review."`
+	Deploy []Accepted `yaml:"deploy" json:"deploy,omitempty" jsonschema:"enum=check-button,enum=dashboard,enum=deployment-review,description=At the deploy step. Default: check-button and dashboard. deployment-review does not show the approver what is deployed."`
 }
 
 // CheckName names a check and, if it is not a GitHub Actions job, the slug of
@@ -226,12 +226,12 @@ type CheckName struct {
 type Credential struct {
 	Environment string     `yaml:"environment" json:"environment" jsonschema:"required,description=The environment it belongs to."`
 	Target      string     `yaml:"target" json:"target" jsonschema:"required,description=The name of a target in the server's targets file."`
-	Capability  Capability `yaml:"capability" json:"capability" jsonschema:"required,enum=read,enum=write"`
+	Capability  Capability `yaml:"capability" json:"capability" jsonschema:"required,enum=read,enum=write,description=What it allows."`
 	Workflow    string     `yaml:"workflow" json:"workflow,omitempty" jsonschema:"description=The workflow file whose job may ask. Required in an environment with gate: human. Another repository's as owner/repo/.github/workflows/file.yml@full-sha."`
 	TTL         Duration   `yaml:"ttl" json:"ttl,omitempty" jsonschema:"description=How long it lives. At most 1h."`
 }
 
 // BreakGlass is who may act in an emergency.
 type BreakGlass struct {
-	Reviewers []Reviewer `yaml:"reviewers" json:"reviewers" jsonschema:"required"`
+	Reviewers []Reviewer `yaml:"reviewers" json:"reviewers" jsonschema:"required,description=Who may act. At least two people or a team."`
 }

@@ -51,10 +51,12 @@ func StarterReads(files []string) []string {
 
 // codeownersPaths are where GitHub looks for the file, in its order
 // (https://docs.github.com/repositories/managing-your-repositorys-settings-and-features/customizing-your-repository/about-code-owners).
-func codeownersPaths() []string { return []string{".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS"} }
+func codeownersPaths() []string {
+	return []string{".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS"}
+}
 
 // Findings are what a repository shows of itself, for people and for [Starter].
-// Every list is sorted.
+// Every list but Owners is sorted.
 type Findings struct {
 	Languages  []string // with test files of a usual name
 	Tests      []string // patterns of these
@@ -92,7 +94,7 @@ func Starter(look Look) []byte {
 		line("# Who lets something into production. REPLACE THIS: name a team of your")
 		line("# organisation, or at least two users.")
 	}
-	line("reviewers: %s", flow(reviewers))
+	line("reviewers: %s", flowList(reviewers))
 	line("")
 	line("environments:")
 
@@ -110,11 +112,11 @@ func Starter(look Look) []byte {
 		}
 		if len(auto) > 0 {
 			line("    # GitHub environments that deploy with no human; every other one asks.")
-			line("    deployments: %s", flow(auto))
+			line("    deployments: %s", flowList(auto))
 		}
 		if len(f.Checks) > 0 {
 			line("    # Checks that must be green first.")
-			line("    after: %s", flow(f.Checks))
+			line("    after: %s", flowList(f.Checks))
 		} else {
 			line("    # Checks that must be green first; without this, those that the base branch requires.")
 			line("    # after: [test]")
@@ -126,12 +128,12 @@ func Starter(look Look) []byte {
 	line("    gate: human")
 	if len(human) > 0 {
 		line("    # GitHub environments of the workflows that this covers.")
-		line("    deployments: %s", flow(human))
+		line("    deployments: %s", flowList(human))
 	}
 	if len(f.Migrations)+len(f.Terraform)+len(f.Kubernetes) > 0 {
 		line("    # Consider more reviewers where a mistake is hard to take back:")
 		for _, dir := range slices.Concat(f.Migrations, f.Terraform, f.Kubernetes) {
-			line("    #   also: {%s: [%s]}", scalar(folder(dir)), starterTeam(reviewers))
+			line("    #   also: {%s: [%s]}", scalar(folder(dir)), starterTeam(reviewers, look.Owner))
 		}
 	}
 	return b.Bytes()
@@ -145,9 +147,17 @@ func folder(dir string) string {
 	return dir + "/**"
 }
 
-// starterTeam is a reviewer for an example line.
-func starterTeam(rs []string) string {
-	return rs[0]
+// starterTeam stands in an example line for a team that only people can name.
+func starterTeam(reviewers []string, owner string) string {
+	for _, r := range reviewers {
+		if org, _, ok := strings.Cut(r, "/"); ok {
+			return org + "/TEAM"
+		}
+	}
+	if !ownerName(owner) {
+		owner = "OWNER"
+	}
+	return owner + "/TEAM"
 }
 
 // starterReviewers are who is written into the policy, and whether the repository
@@ -212,7 +222,7 @@ func lowerEnvironment(name string) bool {
 	for _, w := range strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return r == '-' || r == '_' || r == '/' || r == '.' || r == ' ' }) {
 		w = strings.TrimRight(w, "0123456789")
 		switch w {
-		case "dev", "develop", "development", "test", "testing", "tests", "qa", "preview", "previews", "staging", "stage", "sandbox", "ephemeral":
+		case "dev", "develop", "development", "test", "testing", "tests", "preview", "previews", "staging", "stage":
 			lower = true
 		case "prod", "production", "prd", "live", "main", "release", "pypi", "npm":
 			return false
@@ -356,7 +366,7 @@ func deploys(segments []string) bool {
 	found := false
 	for _, s := range segments {
 		switch s = strings.ToLower(s); s {
-		case "deploy", "deployment", "deployments", "migrations", "migrate", "environments", "envs", "env", "overlays", "k8s", "kubernetes", "helm", "terraform", "infra", "config", "values":
+		case "deploy", "deployment", "deployments", "migrations", "migrate", "environments", "envs", "overlays", "k8s", "kubernetes", "helm":
 			found = true
 		default:
 			if strings.Contains(s, "prod") || s == "live" {
@@ -426,10 +436,10 @@ func isCheckJob(name string) bool {
 	return false
 }
 
-// starterText reports whether foreign text may stand in the policy: printable, no
-// expression, not long.
+// starterText reports whether foreign text may stand in the policy: printable with
+// nothing to escape, no expression, not long.
 func starterText(s string) bool {
-	return s != "" && len(s) <= 100 && !strings.Contains(s, "${{") && quote(s) == strconv.Quote(s)
+	return s != "" && len(s) <= 100 && !strings.Contains(s, "${{") && strconv.Quote(s) == `"`+s+`"`
 }
 
 func keysOf(n *yaml.Node) []string {
@@ -466,47 +476,63 @@ func valueOf(n *yaml.Node, key string) *yaml.Node {
 
 const maxStarterOwners = 10
 
-// owners are the users and teams of a CODEOWNERS file, those that own most
-// patterns first; at most ten. Addresses are left out.
+// owners are the users and teams of a CODEOWNERS file: those of its "*" line,
+// which is the last of these, if there is one, since owners of a part need not be
+// trusted with the whole; else all, those that own most patterns first. At most
+// ten; addresses are left out.
 func owners(data []byte) []Reviewer {
 	login := regexp.MustCompile(`^@([A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,99})?)$`)
 	counts := map[Reviewer]int{}
+	var all []Reviewer
+	spelled := map[string]Reviewer{}
 	for line := range strings.Lines(string(data)) {
 		line, _, _ = strings.Cut(line, "#")
 		fields := strings.Fields(line)
-		for _, f := range fields[min(1, len(fields)):] {
-			if m := login.FindStringSubmatch(f); m != nil {
-				counts[Reviewer(m[1])]++
+		if len(fields) < 2 {
+			continue
+		}
+		whole := fields[0] == "*" || fields[0] == "**" || fields[0] == "/**"
+		if whole {
+			all = nil
+		}
+		for _, f := range fields[1:] {
+			m := login.FindStringSubmatch(f)
+			if m == nil {
+				continue
+			}
+			r := Reviewer(m[1])
+			if first, ok := spelled[r.Key()]; ok {
+				r = first
+			}
+			spelled[r.Key()] = r
+			counts[r]++
+			if whole && !slices.Contains(all, r) {
+				all = append(all, r)
 			}
 		}
 	}
-	out := make([]Reviewer, 0, len(counts))
-	seen := map[string]bool{}
-	for r := range counts {
-		out = append(out, r)
+	if len(all) == 0 {
+		for r := range counts {
+			all = append(all, r)
+		}
+		slices.SortFunc(all, func(a, b Reviewer) int {
+			return cmp.Or(counts[b]-counts[a], cmp.Compare(a.Key(), b.Key()))
+		})
 	}
-	slices.SortFunc(out, func(a, b Reviewer) int {
-		return cmp.Or(counts[b]-counts[a], cmp.Compare(a.Key(), b.Key()), cmp.Compare(a, b))
-	})
-	out = slices.DeleteFunc(out, func(r Reviewer) bool {
-		dup := seen[r.Key()]
-		seen[r.Key()] = true
-		return dup
-	})
-	return out[:min(len(out), maxStarterOwners)]
+	return all[:min(len(all), maxStarterOwners)]
 }
 
 // scalar writes text as one YAML value.
 func scalar(s string) string {
-	plain := regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./-]*$`)
+	plain := regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./*-]*$`)
 	if plain.MatchString(s) && !slices.Contains([]string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}, strings.ToLower(s)) {
 		return s
 	}
 	return strconv.Quote(s)
 }
 
-// flow writes a list in one line.
-func flow(list []string) string {
+// flowList writes a list in one line.
+func flowList(list []string) string {
 	q := make([]string, len(list))
 	for i, s := range list {
 		q[i] = scalar(s)

@@ -20,7 +20,7 @@ func TestStylesAgree(t *testing.T) {
 		if hits := count(files, func(f string) bool { return doublestar.MatchUnvalidated(glob, f) }); hits != 1 {
 			t.Errorf("%q matches %d of the paths, want 1", glob, hits)
 		}
-		for _, s := range []style{anchored, unanchored} {
+		for _, s := range []style{rooted, anchored, unanchored} {
 			re := regexp.MustCompile(patterns(7, s)[i])
 			for _, f := range files {
 				if got, want := re.MatchString(f), doublestar.MatchUnvalidated(glob, f); got != want {

@@ -58,7 +58,7 @@ const (
 )
 
 func sizes() []int    { return []int{50, 500} }
-func styles() []style { return []style{globs, anchored, unanchored} }
+func styles() []style { return []style{globs, rooted, anchored, unanchored} }
 
 // build makes all entries, and judges once with each: a comparison of times is
 // worth nothing if an engine does not say what the scene demands.

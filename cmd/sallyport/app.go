@@ -55,8 +55,9 @@ func terminal(w io.Writer) (int, bool) {
 // codeError is an error with the exit code that it asks for. A nil err says
 // nothing more: everything was said on stdout.
 type codeError struct {
-	code int
-	err  error
+	code  int
+	err   error
+	usage bool // show the usage line too: the command line itself is wrong
 }
 
 func (e *codeError) Error() string {
@@ -77,7 +78,12 @@ func errSaid() error { return &codeError{code: ExitUsage} }
 
 // usage makes an error of wrong usage.
 func usage(format string, args ...any) error {
-	return &codeError{ExitUsage, fmt.Errorf(format, args...)}
+	return &codeError{ExitUsage, fmt.Errorf(format, args...), true}
+}
+
+// refuse makes an error of ExitUsage that is not about how the command is typed.
+func refuse(format string, args ...any) error {
+	return &codeError{code: ExitUsage, err: fmt.Errorf(format, args...)}
 }
 
 // exit says what went wrong and turns an error into an exit code.
@@ -94,7 +100,7 @@ func (a *app) exit(cmd *cobra.Command, err error) int {
 		}
 	}
 	fmt.Fprintf(a.stderr, "%s %s\n", a.errs.bad("sallyport:"), visibleLines(err.Error()))
-	if code == ExitUsage && cmd != nil && c != nil {
+	if c != nil && c.usage && cmd != nil {
 		fmt.Fprintf(a.stderr, "Usage: %s\nHelp:  %s --help\n", cmd.UseLine(), cmd.CommandPath())
 	}
 	return code

@@ -158,14 +158,14 @@ func revisionError(flag string, err error) error {
 	case errors.Is(err, git.ErrEmpty):
 		return fmt.Errorf("%w; make one first: git commit", err)
 	case errors.Is(err, git.ErrNoRevision):
-		return usage("%s: %w", flag, err)
+		return refuse("%s: %w", flag, err)
 	}
 	return err
 }
 
 func usageIf(target, err error) error {
 	if errors.Is(err, target) {
-		return &codeError{ExitUsage, err}
+		return &codeError{code: ExitUsage, err: err}
 	}
 	return err
 }

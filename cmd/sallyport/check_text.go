@@ -18,8 +18,8 @@ import (
 const (
 	maxAuthorRows   = 5
 	maxEvidenceRows = 4
-	maxTreeLines    = 16
-	maxReasonRows   = 6
+	maxTreeLines    = 14
+	maxReasonRows   = 5
 )
 
 // mark is the sign and the words for a decision.
@@ -38,7 +38,12 @@ func (a *app) mark(d rules.Decision) (sign, words string) {
 
 // showNothing is check's answer where the head has nothing that the base has not.
 func (a *app) showNothing(w io.Writer, j judged) {
-	fmt.Fprintf(w, "%s %s: %s has nothing that %s has not.\n", a.out.good("✓"), a.out.good("Nothing to judge"), visible(headName(j.head)), visible(j.base.Name))
+	head, base := visible(headName(j.head)), visible(j.base.Name)
+	what := head + " has nothing that " + base + " has not"
+	if head == base {
+		what = "HEAD is on " + base + ", with nothing ahead"
+	}
+	fmt.Fprintf(w, "%s %s: %s.\n", a.out.good("✓"), a.out.good("Nothing to judge"), what)
 	fmt.Fprintf(w, "  To judge what came last: sallyport check --base HEAD~1\n")
 }
 
@@ -78,15 +83,14 @@ func (a *app) showCheck(w io.Writer, j judged) {
 	fmt.Fprintf(w, "\n%s\n", a.out.strong("POLICY"))
 	fmt.Fprintf(w, "  %s\n", strings.TrimSpace(visible(j.policy.path)+" "+a.out.dim(visible(j.policy.where))))
 	for _, n := range append([]string{j.policy.note}, j.facts.Notes...) {
-		for i, line := range wrap(visible(n), a.out.width-4) {
-			if line == "" {
-				continue
-			}
-			lead := "  ! "
-			if i > 0 {
-				lead = "    "
-			}
-			fmt.Fprintf(w, "%s%s\n", a.out.wait(lead), line)
+		if n != "" {
+			a.paragraph(w, a.out.wait("  ! "), "    ", visible(n), false)
+		}
+	}
+	for _, r := range d.Reasons {
+		if r.Code == codeLocal {
+			a.paragraph(w, "  ", "  ", "A forecast: "+visible(r.Text)+".", true)
+			break
 		}
 	}
 }
@@ -94,13 +98,23 @@ func (a *app) showCheck(w io.Writer, j judged) {
 // headline is the one sentence beside the verdict.
 func headline(d rules.Decision) string {
 	var who []string
+	envs := map[string][]string{}
 	for _, n := range d.Needs {
 		if m := n.Missing(); m > 0 {
-			s := fmt.Sprintf("%s of %s for %s", count(m), list(n.Reviewers, "or"), visible(n.Environment))
-			if !slices.Contains(who, s) {
+			s := count(m) + " of " + list(n.Reviewers, "or")
+			if len(n.Reviewers) == 0 {
+				s = "somebody, but nobody is listed"
+			}
+			if envs[s] == nil {
 				who = append(who, s)
 			}
+			if !slices.Contains(envs[s], n.Environment) {
+				envs[s] = append(envs[s], n.Environment)
+			}
 		}
+	}
+	for i, s := range who {
+		who[i] = s + " for " + list(envs[s], "and")
 	}
 	if len(who) > 2 {
 		who = append(who[:2], fmt.Sprintf("%d more", len(who)-2))
@@ -109,7 +123,7 @@ func headline(d rules.Decision) string {
 		return strings.Join(who, "; ")
 	}
 	for _, r := range d.Reasons {
-		if r.Verdict != rules.VerdictAllow {
+		if r.Verdict != rules.VerdictAllow && r.Code != codeLocal {
 			return visible(r.Text)
 		}
 	}
@@ -212,7 +226,11 @@ func (a *app) authorRows(ch *rules.Change, s rules.Authorship) []row {
 			}
 			return append(rows, row{plural(n, "commit"), a.out.dim(fmt.Sprintf("… by %d others", len(order)-i))})
 		}
-		rows = append(rows, row{plural(counts[k], "commit"), shorten(visible(k.by), a.out.width/2), a.out.dim(k.who)})
+		r := row{plural(counts[k], "commit"), shorten(visible(k.by), a.out.width/2)}
+		if len(s.Commits) > 0 { // they differ
+			r = append(r, a.out.dim(k.who))
+		}
+		rows = append(rows, r)
 	}
 	return rows
 }
@@ -278,7 +296,7 @@ func placeFiles(p *rules.Policy, ch *rules.Change) []*fileGroup {
 	var groups []*fileGroup
 	index := map[[2]string]*fileGroup{}
 	for _, f := range ch.Files {
-		pl := rules.PlaceFile(p, f)
+		pl := placeFile(p, f)
 		name := visible(f.Path)
 		if f.PreviousPath != "" {
 			name = visible(f.PreviousPath) + " → " + name
@@ -303,6 +321,36 @@ func placeFiles(p *rules.Policy, ch *rules.Change) []*fileGroup {
 	return groups
 }
 
+// placeFile is rules.Place for both names and the mode of a file: the strictest
+// decides.
+func placeFile(p *rules.Policy, f rules.File) rules.Placement {
+	pl := rules.Place(p, f.Path)
+	if f.PreviousPath != "" {
+		old := rules.Place(p, f.PreviousPath)
+		envs := append(slices.Clone(pl.Environments), old.Environments...)
+		if rankGate(old.Gate) < rankGate(pl.Gate) {
+			pl = old
+		}
+		slices.Sort(envs)
+		pl.Environments = slices.Compact(envs)
+	}
+	for _, mode := range []string{f.Mode, f.PreviousMode} {
+		switch mode {
+		case "", rules.ModeFile, rules.ModeExecutable:
+			continue
+		}
+		pl.Gate, pl.Reason = rules.GateHuman, rules.Reason{Code: codeSpecialMode}
+		for _, name := range p.EnvironmentNames() {
+			if p.Environments[name].Gate != rules.GateAuto && !slices.Contains(pl.Environments, name) {
+				pl.Environments = append(pl.Environments, name)
+			}
+		}
+		slices.Sort(pl.Environments)
+		break
+	}
+	return pl
+}
+
 func rankGate(g rules.Gate) int {
 	if g == rules.GateAuto {
 		return 1
@@ -310,7 +358,7 @@ func rankGate(g rules.Gate) int {
 	return 0
 }
 
-// The codes of rules.Place, by what a person calls them.
+// Codes of reasons that the text shows in its own way.
 const (
 	codeHumanPath     rules.Code = "SP101"
 	codeUnnamedPath   rules.Code = "SP102"
@@ -320,6 +368,11 @@ const (
 	codeLookalikePath rules.Code = "SP107"
 	codeRenameUnknown rules.Code = "SP108"
 	codeAutoPath      rules.Code = "SP109"
+
+	codeAlsoPath        rules.Code = "SP110"
+	codeLocal           rules.Code = "SP030"
+	codeHuman           rules.Code = "SP204"
+	codeApprovalMissing rules.Code = "SP301"
 )
 
 // placeLabel says in a few words why a path is where it is.
@@ -469,8 +522,9 @@ func (a *app) showNeeds(w io.Writer, d rules.Decision, groups []*fileGroup) {
 	a.columns(w, "  ", rows)
 }
 
-// showReasons renders the grounds and what to do about each. Grounds that only
-// say that all is well are left out where something waits.
+// showReasons renders the grounds, of each code the first, with what to do about
+// it: first who wrote it, then the paths, then the rest. What AUTHOR and NEEDS
+// show, and grounds that only say that all is well, are left out.
 func (a *app) showReasons(w io.Writer, d rules.Decision) {
 	remedies := map[rules.Code]string{}
 	for _, i := range rules.Reasons() {
@@ -478,15 +532,32 @@ func (a *app) showReasons(w io.Writer, d rules.Decision) {
 	}
 	var shown []rules.Reason
 	for _, r := range d.Reasons {
-		if d.Verdict == rules.VerdictAllow || r.Verdict != rules.VerdictAllow || !strings.HasPrefix(remedies[r.Code], "Nothing to do") {
+		switch {
+		case r.Code == codeLocal, r.Code == codeApprovalMissing, r.Code == codeAlsoPath, r.Code == codeHuman:
+			continue
+		case slices.ContainsFunc(shown, func(s rules.Reason) bool { return s.Code == r.Code && s.Floor == r.Floor }):
+			continue
+		case r.Verdict != rules.VerdictAllow, !strings.HasPrefix(remedies[r.Code], "Nothing to do"):
 			shown = append(shown, r)
 		}
 	}
+	rank := func(r rules.Reason) int {
+		switch {
+		case r.Verdict == rules.VerdictDeny:
+			return 0
+		case strings.HasPrefix(string(r.Code), "SP2"):
+			return 1
+		case strings.HasPrefix(string(r.Code), "SP1"):
+			return 2
+		default:
+			return 3
+		}
+	}
+	slices.SortStableFunc(shown, func(x, y rules.Reason) int { return rank(x) - rank(y) })
 	if len(shown) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\n%s\n", a.out.strong("WHY"))
-	told := map[string]bool{}
+	fmt.Fprintf(w, "\n%s\n", a.out.strong("WHY, AND WHAT WOULD CHANGE IT"))
 	for i, r := range shown {
 		if i == maxReasonRows && len(shown) > maxReasonRows+1 {
 			fmt.Fprintf(w, "  %s\n", a.out.dim(fmt.Sprintf("… and %d more; all of them: sallyport check --format json", len(shown)-i)))
@@ -501,24 +572,24 @@ func (a *app) showReasons(w io.Writer, d rules.Decision) {
 		default:
 			code = a.out.bad(code)
 		}
-		for k, line := range wrap(visible(r.Text), a.out.width-9) {
-			if k == 0 {
-				fmt.Fprintf(w, "  %s  %s\n", code, line)
-			} else {
-				fmt.Fprintf(w, "         %s\n", line)
-			}
+		a.paragraph(w, "  "+code+"  ", "         ", visible(r.Text), false)
+		if remedy := remedies[r.Code]; remedy != "" && !strings.HasPrefix(remedy, "Nothing to do") {
+			a.paragraph(w, "         → ", "           ", remedy, true)
 		}
-		remedy := remedies[r.Code]
-		if remedy == "" || strings.HasPrefix(remedy, "Nothing to do") || told[remedy] {
-			continue
+	}
+}
+
+// paragraph writes wrapped text: the first line after one lead, the others after
+// another of the same width.
+func (a *app) paragraph(w io.Writer, first, others, text string, dim bool) {
+	for i, line := range wrap(text, a.out.width-lipgloss.Width(others)) {
+		lead := first
+		if i > 0 {
+			lead = others
 		}
-		told[remedy] = true
-		for k, line := range wrap(remedy, a.out.width-11) {
-			lead := "→ "
-			if k > 0 {
-				lead = "  "
-			}
-			fmt.Fprintf(w, "         %s\n", a.out.dim(lead+line))
+		if dim {
+			line = a.out.dim(line)
 		}
+		fmt.Fprintf(w, "%s%s\n", lead, line)
 	}
 }

@@ -60,7 +60,7 @@ $ sallyport policy explain src/server.go docs/guide.md`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpFunc(a.help)
 	root.SetUsageFunc(func(c *cobra.Command) error { a.help(c, nil); return nil })
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &codeError{ExitUsage, err} })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &codeError{code: ExitUsage, err: err, usage: true} })
 	root.AddGroup(&cobra.Group{ID: groupCore, Title: "CORE COMMANDS"}, &cobra.Group{ID: groupOther, Title: "ADDITIONAL COMMANDS"})
 	root.SetHelpCommandGroupID(groupOther)
 	root.CompletionOptions.DisableDefaultCmd = true
@@ -86,6 +86,7 @@ func (a *app) subcommand(c *cobra.Command, args []string) error {
 		return nil
 	}
 	hint := ""
+	c.SuggestionsMinimumDistance = 2
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = fmt.Sprintf("; did you mean %q?", near[0])
 	}
@@ -156,7 +157,7 @@ func (a *app) help(c *cobra.Command, _ []string) {
 		}
 	}
 	section("COMMANDS", commandList(c, ""))
-	section("FLAGS", c.LocalNonPersistentFlags().FlagUsagesWrapped(100))
+	section("FLAGS", dedent(c.LocalNonPersistentFlags().FlagUsagesWrapped(100)))
 	if c.HasParent() {
 		section("INHERITED FLAGS", "--help   Show help for a command")
 	} else {
@@ -168,6 +169,21 @@ func (a *app) help(c *cobra.Command, _ []string) {
 		section("LEARN MORE", fmt.Sprintf("Use `%s <command> --help` for more about a command.\nWhat each reason code means: docs/reasons.md", c.CommandPath()))
 	}
 	fmt.Fprint(a.stdout, b.String())
+}
+
+// dedent takes away the spaces that all lines begin with.
+func dedent(s string) string {
+	least := -1
+	for line := range strings.Lines(s) {
+		if n := len(line) - len(strings.TrimLeft(line, " ")); strings.TrimSpace(line) != "" && (least < 0 || n < least) {
+			least = n
+		}
+	}
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		b.WriteString(line[min(max(least, 0), len(line)-1):])
+	}
+	return b.String()
 }
 
 // commandList lists the commands of a group, those without one for "".
