@@ -165,8 +165,9 @@ type pattern struct {
 	literal string
 	// re is nil where the literal is enough.
 	re func() *regexp.Regexp
-	// comment: in HTML comments only. raw: code spans are not masked.
-	comment, raw bool
+	// comment: in HTML comments only. raw: code spans are not masked. handoff: a
+	// person's commit.
+	comment, raw, handoff bool
 }
 
 // trailerPattern is a signal in the value of a trailer. names says that the value
@@ -197,12 +198,14 @@ type signatures struct {
 	bodies   []pattern
 	messages []pattern
 	labels   map[string][]signal
+	// inTitle, inBody and inMessage find the literals of titles, bodies and
+	// messages; nil finds none.
+	inTitle, inBody, inMessage *literals
 
 	// byName maps names and ids of agents to ids, for trailers that name one.
 	byName map[string]string
 	// assistKeys are trailers that say that some agent helped.
 	assistKeys map[string]grade
-	handoffs   []pattern
 	blocks     []reviewerBlock
 	apps       map[string]bool
 	ownGlobs   []ownGlob
@@ -374,8 +377,11 @@ func (f *catalogueFile) compile() *signatures {
 		s.labels[l] = append(s.labels[l], signal{grade: low, assist: true})
 	}
 	for _, h := range f.Handoffs {
-		s.handoffs = append(s.handoffs, h.compile(""))
+		p := h.compile("")
+		p.handoff = true
+		s.messages = append(s.messages, p)
 	}
+	s.inTitle, s.inBody, s.inMessage = newLiterals(s.titles), newLiterals(s.bodies), newLiterals(s.messages)
 	for _, a := range f.Automation {
 		by := signal{agent: a.ID, grade: high}
 		if a.Login != "" {
@@ -451,7 +457,8 @@ func (s *signatures) with(agents bool, own []ownAgent) *signatures {
 		ids: maps.Clone(s.ids), logins: cloneLists(s.logins), emails: maps.Clone(s.emails),
 		names: s.names, likeName: s.likeName, trailers: cloneLists(s.trailers),
 		branches: s.branches, titles: s.titles, bodies: s.bodies, messages: s.messages, labels: s.labels,
-		byName: maps.Clone(s.byName), assistKeys: s.assistKeys, handoffs: s.handoffs, blocks: s.blocks,
+		inTitle: s.inTitle, inBody: s.inBody, inMessage: s.inMessage,
+		byName: maps.Clone(s.byName), assistKeys: s.assistKeys, blocks: s.blocks,
 		apps: maps.Clone(s.apps), silentIDs: s.silentIDs, silentLogins: s.silentLogins, silentEmails: s.silentEmails,
 	}
 	if !agents {
@@ -459,7 +466,8 @@ func (s *signatures) with(agents bool, own []ownAgent) *signatures {
 		maps.DeleteFunc(out.logins, func(_ string, l []*account) bool { return !l[0].automation })
 		maps.DeleteFunc(out.emails, func(_ string, m *mail) bool { return !m.automation })
 		out.names, out.likeName, out.trailers, out.labels, out.byName = nil, nil, map[string][]trailerPattern{}, nil, map[string]string{}
-		out.branches, out.titles, out.bodies, out.messages, out.handoffs, out.assistKeys = nil, nil, nil, nil, nil, nil
+		out.branches, out.titles, out.bodies, out.messages, out.assistKeys = nil, nil, nil, nil, nil
+		out.inTitle, out.inBody, out.inMessage = nil, nil, nil
 	}
 	for _, o := range own {
 		by := signal{agent: o.id, grade: medium}

@@ -237,9 +237,8 @@ func (j *judgement) change() {
 		return // what it says is about others: release notes, titles of other changes
 	}
 	if ch.Title != "" {
-		low := lowerASCII(ch.Title)
-		for i := range s.titles {
-			if p := &s.titles[i]; strings.Contains(low, p.literal) && (p.re == nil || p.re().MatchString(ch.Title)) {
+		for found := s.inTitle.in(ch.Title); found != 0; found &= found - 1 {
+			if p := &s.titles[bits.TrailingZeros64(found)]; p.re().MatchString(ch.Title) {
 				j.see(nil, SignalTitle, ch.Title, p.signal)
 			}
 		}
@@ -310,24 +309,20 @@ func (j *judgement) body() {
 	if len(body) > maxBody {
 		body = body[:maxBody]
 	}
-	low := lowerASCII(body)
-	parsed := false
-	var visible, comments string
-	for i := range j.s.bodies {
-		p := &j.s.bodies[i]
-		if !strings.Contains(low, p.literal) {
-			continue
-		}
-		if !parsed {
-			visible, comments = bodyText(strings.ReplaceAll(body, "\r\n", "\n"), j.s.blocks)
-			parsed = true
-		}
-		in := visible
+	found := j.s.inBody.in(body)
+	if found == 0 {
+		return
+	}
+	visible, comments := bodyText(strings.ReplaceAll(body, "\r\n", "\n"), j.s.blocks)
+	lowVisible, lowComments := lowerASCII(visible), lowerASCII(comments)
+	for ; found != 0; found &= found - 1 {
+		p := &j.s.bodies[bits.TrailingZeros64(found)]
+		in, low := visible, lowVisible
 		if p.comment {
-			in = comments
+			in, low = comments, lowComments
 		}
-		if m := p.re().FindStringIndex(in); m != nil {
-			j.see(nil, SignalBody, strings.TrimSpace(in[m[0]:m[1]]), p.signal)
+		if m, ok := p.lineMatch(in, low); ok {
+			j.see(nil, SignalBody, m, p.signal)
 		}
 	}
 }
@@ -465,23 +460,20 @@ func (j *judgement) message(v *commitVerdict, message string) {
 	for _, t := range squashedTrailers(lines) {
 		j.trailer(v, t, medium)
 	}
-	low := lowerASCII(message)
-	for i := range j.s.messages {
-		p := &j.s.messages[i]
-		if !strings.Contains(low, p.literal) {
-			continue
-		}
+	for found := j.s.inMessage.in(message); found != 0; found &= found - 1 {
+		p := &j.s.messages[bits.TrailingZeros64(found)]
 		in := words
 		if p.raw {
 			in = lines
 		}
-		if m := p.re().FindStringIndex(in); m != nil {
+		m := p.re().FindStringIndex(in)
+		switch {
+		case m == nil:
+		case p.handoff:
+			v.handoff = true
+		default:
 			j.see(v, SignalMessage, strings.TrimSpace(in[m[0]:m[1]]), p.signal)
 		}
-	}
-	for i := range j.s.handoffs {
-		p := &j.s.handoffs[i]
-		v.handoff = v.handoff || strings.Contains(low, p.literal) && p.re().MatchString(words)
 	}
 }
 

@@ -42,6 +42,78 @@ func lowerASCII(s string) string {
 	return s
 }
 
+// literals finds which of a few literals a text has, whatever the case of its
+// ASCII letters, in one pass: four bytes at a time against a small filter.
+type literals struct {
+	filter [filterBits / 64]uint64
+	// byGram are the places of the literals that begin with four bytes.
+	byGram map[uint32][]int
+	list   []string
+}
+
+const filterBits = 4096
+
+// fold puts ASCII letters in lower case; other bytes may fold together.
+const fold = 0x20202020
+
+func gramAt(s string, i int) uint32 {
+	return (uint32(s[i]) | uint32(s[i+1])<<8 | uint32(s[i+2])<<16 | uint32(s[i+3])<<24) | fold
+}
+
+func slot(gram uint32) uint32 { return gram * 0x9e3779b1 >> 20 }
+
+// newLiterals prepares literals of patterns: lower case, four bytes at least, 64
+// at most.
+func newLiterals(list []pattern) *literals {
+	l := &literals{byGram: map[uint32][]int{}}
+	for i, p := range list {
+		if len(p.literal) < 4 || i >= 64 {
+			panic("rules: the built-in agents.yml: has: " + p.literal)
+		}
+		g := gramAt(p.literal, 0)
+		l.filter[slot(g)/64] |= 1 << (slot(g) % 64)
+		l.byGram[g] = append(l.byGram[g], i)
+		l.list = append(l.list, p.literal)
+	}
+	return l
+}
+
+// in is the set of the literals that s has, by their places.
+func (l *literals) in(s string) (found uint64) {
+	if l == nil {
+		return 0
+	}
+	for i := range len(s) - 3 {
+		g := gramAt(s, i)
+		if n := slot(g); l.filter[n/64]&(1<<(n%64)) == 0 {
+			continue
+		}
+		for _, k := range l.byGram[g] {
+			if found&(1<<k) == 0 && i+len(l.list[k]) <= len(s) && lowerASCII(s[i:i+len(l.list[k])]) == l.list[k] {
+				found |= 1 << k
+			}
+		}
+	}
+	return found
+}
+
+// lineMatch looks for a pattern in the lines of a text that have its literal. low
+// is the text in lower case.
+func (p *pattern) lineMatch(text, low string) (string, bool) {
+	for at := 0; ; {
+		i := strings.Index(low[at:], p.literal)
+		if i < 0 {
+			return "", false
+		}
+		i += at
+		from := strings.LastIndexByte(text[:i], '\n') + 1
+		at = i + lineEnd(text[i:])
+		if m := p.re().FindString(text[from:at]); m != "" {
+			return strings.TrimSpace(m), true
+		}
+	}
+}
+
 func mask(b []byte, from, to int) {
 	for i := max(0, from); i < min(to, len(b)); i++ {
 		if b[i] != '\n' {

@@ -353,10 +353,11 @@ func (h *held) rejections(words []Approval, needs []Need, counted []Approval) {
 // rejection counts unless it surely was for another.
 func (h *held) ours(a Approval) bool {
 	if a.Rejects {
-		return !(a.Run != 0 && h.d.Run != 0 && a.Run != h.d.Run ||
+		elsewhere := a.Run != 0 && h.d.Run != 0 && a.Run != h.d.Run ||
 			a.Attempt != 0 && h.d.Attempt != 0 && a.Attempt != h.d.Attempt ||
 			a.SHA != "" && h.d.SHA != "" && a.SHA != h.d.SHA ||
-			a.Environment != "" && !strings.EqualFold(a.Environment, h.d.Environment))
+			a.Environment != "" && !strings.EqualFold(a.Environment, h.d.Environment)
+		return !elsewhere
 	}
 	return h.differs(a) == ""
 }

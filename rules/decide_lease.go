@@ -5,14 +5,6 @@ import (
 	"strings"
 )
 
-// neverProduction are events that a pull request or a comment starts: whoever
-// starts them chooses what runs. They never reach what a human guards, whatever a
-// policy's events say.
-var neverProduction = []string{
-	"pull_request", "pull_request_target", "pull_request_review", "pull_request_review_comment",
-	"issue_comment", "issues", "commit_comment", "discussion", "discussion_comment",
-}
-
 // DecideLease judges a job's request for a credential. It allows only what the
 // policy names, the server declares for this repository and environment, and a
 // grant covers for exactly this job. Whatever does not hold is refused; a refusal
@@ -169,7 +161,7 @@ func (l *lease) capability(cred *Credential, env *Environment, t *Target, human 
 func (l *lease) event(env *Environment, human bool) {
 	event := l.q.Claims.EventName
 	events := env.events()
-	if events != nil && !slices.Contains(events, event) || human && slices.Contains(neverProduction, event) {
+	if events != nil && !slices.Contains(events, event) || human && githubEvents()[event] != eventOwn {
 		l.refuse(codeClaimEvent, quoted(event))
 	}
 }

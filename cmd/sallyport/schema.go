@@ -16,9 +16,9 @@ const (
 // printSchema prints a JSON Schema as it is published.
 func (a *app) printSchema(k schemaKind) error {
 	text := map[schemaKind][]byte{
-		schemaPolicy:   schema.Policy(),
-		schemaChange:   schema.Change(),
-		schemaDecision: schema.Decision(),
+		schemaPolicy:   schema.Policy,
+		schemaChange:   schema.Change,
+		schemaDecision: schema.Decision,
 	}[k]
 	_, err := a.stdout.Write(text)
 	return err
