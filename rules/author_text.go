@@ -204,6 +204,9 @@ func bodyText(body string, blocks []reviewerBlock) (visible, comments string) {
 		}
 		return ast.WalkContinue, nil
 	})
+	if len(html) == 0 && !hasHeadingBlock(body, blocks) {
+		return string(own), ""
+	}
 	maskElements(own, html)
 	return splitComments(own, html, blocks)
 }
@@ -316,6 +319,9 @@ func splitComments(own []byte, html spans, blocks []reviewerBlock) (visible, com
 		at = end
 	}
 	for _, b := range blocks {
+		if !strings.Contains(s, b.Begin) {
+			continue
+		}
 		in := said
 		if !strings.HasPrefix(b.Begin, "<!--") {
 			in = own

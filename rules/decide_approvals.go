@@ -59,7 +59,7 @@ func (j *mergeDoor) approvals(needs []Need, envs []int) {
 				continue
 			}
 			if o.SHA != j.c.Head.SHA {
-				because = append(because, *reason(codeStands, VerdictAllow, at{login: o.User.Login, sha: o.SHA}, o.User.Login, string(o.SHA.Short())))
+				because = append(because, *reason(codeStands, VerdictAllow, at{login: o.User.Login, sha: o.SHA}, o.User.Login, o.SHA.Short()))
 			}
 			n.Approved = append(n.Approved, o.User.Login)
 			if j.c.Basis == Stated && !notes[o.User.Login] {
@@ -256,8 +256,8 @@ func either(a, b Tri) Tri {
 func latestOpinions(reviews []Review) []Review {
 	byPerson := map[Actor][]Review{}
 	for _, r := range reviews {
-		switch r.State = ReviewState(strings.ToLower(string(r.State))); r.State {
-		case ReviewCommented, "pending":
+		r.State = ReviewState(strings.ToLower(string(r.State)))
+		if r.State == ReviewCommented || r.State == "pending" {
 			continue
 		}
 		k := Actor{ID: r.User.ID}

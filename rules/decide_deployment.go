@@ -254,7 +254,7 @@ func (h *held) handsIn() (people []person, unresolved []string) {
 			w.identity(id, RoleAuthor)
 		}
 		if len(b.By) == 0 {
-			w.open = append(w.open, "who wrote "+string(b.SHA.Short()))
+			w.open = append(w.open, "who wrote "+b.SHA.Short())
 		}
 	}
 	return w.people, w.unresolved()

@@ -232,7 +232,7 @@ type reviewerList struct {
 	count int
 }
 
-func reviewerLists(f *file, p *Policy) []reviewerList {
+func reviewerLists(p *Policy) []reviewerList {
 	var lists []reviewerList
 	shared := reviewerList{field: "reviewers", blame: "reviewers", list: p.Reviewers, count: 1}
 	for _, name := range slices.Sorted(maps.Keys(p.Environments)) {
@@ -264,7 +264,7 @@ func lintReviewers(f *file, p *Policy) {
 				fmt.Sprintf("environment %s has gate: human and no reviewers: name them here or at the top", quote(name)))
 		}
 	}
-	for _, l := range reviewerLists(f, p) {
+	for _, l := range reviewerLists(p) {
 		if len(l.list) == 0 || slices.ContainsFunc(l.list, Reviewer.IsTeam) || len(l.list) > l.count {
 			continue
 		}
@@ -284,7 +284,7 @@ func lintOrganisations(f *file, p *Policy) {
 		at         place
 	}
 	var teams []team
-	for _, l := range reviewerLists(f, p) {
+	for _, l := range reviewerLists(p) {
 		for i, r := range l.list {
 			if org, _, ok := strings.Cut(r.Key(), "/"); ok {
 				field := entry(l.field, i)

@@ -95,7 +95,7 @@ func (f *file) syntax(err error) {
 		anchor = "*" + m[1]
 	}
 	if at, token := f.findIndicator(anchor); token != "" {
-		f.indicator(at, "", token)
+		f.indicator(at, token)
 		return
 	}
 	switch {
@@ -135,8 +135,9 @@ func (f *file) syntax(err error) {
 
 // indicator reports text that YAML takes for something else because of its first
 // character.
-func (f *file) indicator(at place, field, token string) {
-	message, hint := "", "put it in quotes: '"+token+"'"
+func (f *file) indicator(at place, token string) {
+	var message string
+	hint := "put it in quotes: '" + token + "'"
 	if strings.Contains(token, "'") {
 		hint = "put it in quotes"
 	}
@@ -154,7 +155,7 @@ func (f *file) indicator(at place, field, token string) {
 	default:
 		message = fmt.Sprintf("%s begins with %q, which YAML reserves", quote(token), token[:1])
 	}
-	f.add(at, SeverityError, field, hint, message)
+	f.add(at, SeverityError, "", hint, message)
 }
 
 // findIndicator finds the first unquoted text that begins with a character YAML
@@ -205,14 +206,14 @@ func (f *file) plain(n *yaml.Node, depth int) bool {
 		f.errorf(at, "", "lists and mappings stand more than %d deep inside each other", MaxPolicyDepth)
 		return false
 	case n.Kind == yaml.AliasNode:
-		f.indicator(at, "", "*"+n.Value)
+		f.indicator(at, "*"+n.Value)
 		return false
 	case n.Anchor != "":
-		f.indicator(at, "", "&"+n.Anchor)
+		f.indicator(at, "&"+n.Anchor)
 		return false
 	case n.Style&yaml.TaggedStyle != 0, f.charAt(at) == '!':
 		if token := f.tokenAt(at); strings.HasPrefix(token, "!") {
-			f.indicator(at, "", token)
+			f.indicator(at, token)
 		} else {
 			f.errorf(at, "", "a YAML tag: this file has none")
 		}
@@ -742,6 +743,7 @@ func found(n *yaml.Node) string {
 		return "a mapping (keys and values)"
 	case yaml.SequenceNode:
 		return "a list"
+	default:
 	}
 	switch n.ShortTag() {
 	case "!!int", "!!float":

@@ -176,7 +176,7 @@ func starterReviewers(look Look, f Findings) ([]string, bool) {
 		}
 	}
 	if len(teams) > 0 || len(users) > 1 {
-		all := append(teams, users...)
+		all := slices.Concat(teams, users)
 		return all[:min(len(all), MaxReviewers)], true
 	}
 	owner := look.Owner
@@ -458,8 +458,9 @@ func keysOf(n *yaml.Node) []string {
 			out = append(out, n.Content[i].Value)
 		}
 		return out
+	default:
+		return nil
 	}
-	return nil
 }
 
 func valueOf(n *yaml.Node, key string) *yaml.Node {

@@ -132,8 +132,9 @@ func (c *config) measure(ctx context.Context, w io.Writer) error {
 
 	fmt.Fprintf(w, "medians of %d interleaved samples; %s %s/%s, %d CPUs, %s\n\n", c.samples, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), gitVersion(ctx))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "what\ttime\tquartiles\tCPU time")
 	for _, r := range runs {
-		fmt.Fprintf(t, "%s\t%s\t%s..%s\n", r.name, ms(r.quantile(0.5)), ms(r.quantile(0.25)), ms(r.quantile(0.75)))
+		fmt.Fprintf(t, "%s\t%s\t%s..%s\t%s\n", r.name, ms(r.quantile(0.5)), ms(r.quantile(0.25)), ms(r.quantile(0.75)), ms(quantile(r.cpu, 0.5)))
 	}
 	t.Flush()
 	fmt.Fprintln(w)
@@ -163,6 +164,7 @@ type timed struct {
 	steps  []step
 	weight int // runs in one sample; the sample is their median
 	took   []time.Duration
+	cpu    []time.Duration // of all processes, user and system: what a busy machine moves less
 }
 
 type step struct {
@@ -178,25 +180,29 @@ func (c *config) sample(ctx context.Context, dir string, runs []*timed) error {
 	for round := -1; round < c.samples; round++ {
 		for k := range runs {
 			r := runs[(k+round+1)%len(runs)]
-			var took []time.Duration
+			var took, cpu []time.Duration
 			for range r.weight {
+				var used time.Duration
 				start := time.Now()
 				for _, s := range r.steps {
-					if err := s.run(ctx, dir); err != nil {
+					d, err := s.run(ctx, dir)
+					if err != nil {
 						return err
 					}
+					used += d
 				}
-				took = append(took, time.Since(start))
+				took, cpu = append(took, time.Since(start)), append(cpu, used)
 			}
 			if round >= 0 {
-				r.took = append(r.took, quantile(took, 0.5))
+				r.took, r.cpu = append(r.took, quantile(took, 0.5)), append(r.cpu, quantile(cpu, 0.5))
 			}
 		}
 	}
 	return nil
 }
 
-func (s step) run(ctx context.Context, dir string) error {
+// run runs the program and says how much processor time it and its children took.
+func (s step) run(ctx context.Context, dir string) (time.Duration, error) {
 	cmd := exec.CommandContext(ctx, s.args[0], s.args[1:]...)
 	cmd.Dir = dir
 	cmd.Env = environment(s.env)
@@ -205,7 +211,7 @@ func (s step) run(ctx context.Context, dir string) error {
 	if s.stdin != "" {
 		in, err := os.Open(s.stdin)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		defer in.Close() //nolint:errcheck // read only
 		cmd.Stdin = in
@@ -213,7 +219,7 @@ func (s step) run(ctx context.Context, dir string) error {
 	if s.stdout != "" {
 		out, err := os.Create(s.stdout)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		defer out.Close() //nolint:errcheck // what is missing is seen when the file is read
 		cmd.Stdout = out
@@ -224,9 +230,9 @@ func (s step) run(ctx context.Context, dir string) error {
 		err = nil
 	}
 	if err != nil {
-		return fmt.Errorf("running %q: %w: %.2000s", s.args, err, stderr.String())
+		return 0, fmt.Errorf("running %q: %w: %.2000s", s.args, err, stderr.String())
 	}
-	return nil
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
 }
 
 // environment is that of the programs under test: no configuration of the person

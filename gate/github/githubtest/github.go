@@ -71,6 +71,7 @@ type GitHub struct {
 	answers    map[string]answer // last answers, kept for stale reads
 	inflight   int
 	windows    map[string]*window
+	redirects  map[string]*Repository // old full name, lower case
 	issuer     issuer
 	keys       map[int64]*rsa.PrivateKey
 }
@@ -123,7 +124,7 @@ func New(cfg Config) (*GitHub, error) {
 		users:  map[int64]*User{}, orgs: map[int64]*Organization{}, repos: map[int64]*Repository{}, apps: map[int64]*App{},
 		installs: map[int64]*Installation{}, tokens: map[string]*token{}, pullsByID: map[int64]*Pull{}, runs: map[int64]*Run{},
 		jobs: map[int64]*Job{}, checks: map[int64]*CheckRun{}, comments: map[int64]*comment{}, deploys: map[int64]*Deployment{},
-		deliveries: map[int64]*Delivery{}, answers: map[string]answer{}, windows: map[string]*window{}, keys: map[int64]*rsa.PrivateKey{},
+		deliveries: map[int64]*Delivery{}, answers: map[string]answer{}, windows: map[string]*window{}, keys: map[int64]*rsa.PrivateKey{}, redirects: map[string]*Repository{},
 	}
 	g.changed = sync.NewCond(&g.mu)
 	g.webFlow = g.addUser(19864447, "web-flow", "User", "noreply@github.com")
