@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"cmp"
 	"regexp"
 	"slices"
@@ -327,13 +328,13 @@ func splitComments(own []byte, html spans, blocks []reviewerBlock) (visible, com
 			in = own
 		}
 		for at := 0; ; {
-			i := strings.Index(string(in[at:]), b.Begin)
+			i := bytes.Index(in[at:], []byte(b.Begin))
 			if i < 0 {
 				break
 			}
 			i += at
 			end := len(s)
-			if j := strings.Index(string(said[i+len(b.Begin):]), b.End); j >= 0 {
+			if j := bytes.Index(said[i+len(b.Begin):], []byte(b.End)); j >= 0 {
 				end = i + len(b.Begin) + j + len(b.End)
 			}
 			mask(own, i, end)

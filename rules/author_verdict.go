@@ -99,7 +99,7 @@ func (j *judgement) authorship() Authorship {
 		} else {
 			// Where the agent's own account brings commits that GitHub knows to be
 			// others', they are others'.
-			a.Mixed = j.byAgent && writtenBy.persons > 0
+			a.Mixed = writtenBy.handoffs > 0 || j.byAgent && writtenBy.persons > 0
 		}
 		a.Agents = sortedKeys(agents)
 		if !sure {

@@ -210,7 +210,7 @@ func (j *mergeDoor) earned(a *Authorship) bool {
 		return false
 	}
 	ok := c.CommitsComplete == Yes && len(c.Commits) > 0
-	_, account, why := j.pc.agents.account(c)
+	_, account, why := j.pc.agents.accountPinned(c, j.v.Directory.Users)
 	switch {
 	case account:
 		j.say(codeAgentAccount, VerdictAllow, at{login: c.Author.Login}, who)
