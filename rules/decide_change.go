@@ -220,7 +220,7 @@ func (j *mergeDoor) earned(a *Authorship) bool {
 		if c.Basis == Local {
 			why = "there is no pull request yet"
 		}
-		j.say(codeAgentText, VerdictAllow, at{login: c.Author.Login}, who, quotedIfForeign(why))
+		j.say(codeAgentText, VerdictAllow, at{login: c.Author.Login}, who, why)
 		ok = false
 	}
 	if a.Mixed {
@@ -246,10 +246,6 @@ func (j *mergeDoor) earned(a *Authorship) bool {
 	}
 	return ok
 }
-
-// quotedIfForeign passes our own words through; the caller has quoted what is
-// foreign in them.
-func quotedIfForeign(s string) string { return s }
 
 // mergeNeeds are the approvals that the touched environments ask for at the
 // merge.

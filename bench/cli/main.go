@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "cli:", err)
 		return 1
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a folder left in the temporary one is no reason to fail
+	defer os.RemoveAll(dir)
 	c.dir = dir
 	if err := c.measure(ctx, stdout); err != nil {
 		fmt.Fprintln(stderr, "cli:", err)
@@ -213,7 +213,7 @@ func (s step) run(ctx context.Context, dir string) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		defer in.Close() //nolint:errcheck // read only
+		defer in.Close()
 		cmd.Stdin = in
 	}
 	if s.stdout != "" {
@@ -221,7 +221,7 @@ func (s step) run(ctx context.Context, dir string) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		defer out.Close() //nolint:errcheck // what is missing is seen when the file is read
+		defer out.Close()
 		cmd.Stdout = out
 	}
 	err := cmd.Run()

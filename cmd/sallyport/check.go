@@ -41,13 +41,15 @@ on the default branch, never that of the branch under judgement. Nothing leaves
 this machine.`,
 		Example: `$ sallyport check
 $ sallyport check --base HEAD~3
-$ sallyport check --base v1.4.0 --head release/1.5 --format json`,
+$ sallyport check --base v1.4.0 --head release/1.5 --format json
+$ sallyport check --exit-zero || echo "something went wrong"`,
 		Args:        atMost(0),
 		Annotations: exits(),
 	}
 	c.Flags().StringVar(&o.base, "base", "", "Where the change would go: a `revision` (default: the default branch)")
 	c.Flags().StringVar(&o.head, "head", "HEAD", "What is judged: a `revision`")
 	c.Flags().StringVar(&o.policy, "policy", "", "Judge by this policy `file` instead of the default branch's")
+	c.Flags().BoolVar(&o.exitZero, "exit-zero", false, "Exit with 0 even if a human is needed")
 	schema := c.Flags().Bool("schema", false, "Print the JSON Schema of the JSON output and exit")
 	f := addFormat(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -62,6 +64,7 @@ $ sallyport check --base v1.4.0 --head release/1.5 --format json`,
 
 type checkOptions struct {
 	base, head, policy string
+	exitZero           bool
 	format             format
 }
 
@@ -146,7 +149,7 @@ func (a *app) check(ctx context.Context, o checkOptions) error {
 			return err
 		}
 	}
-	if !nothing && j.decision.NeedsHuman() {
+	if !nothing && !o.exitZero && j.decision.NeedsHuman() {
 		return errHuman()
 	}
 	return nil
