@@ -397,7 +397,7 @@ func surveyWorkflow(f *Findings, add func(*[]string, string), name string, data 
 	if yaml.Unmarshal(data, &w) != nil || w.Jobs.Kind != yaml.MappingNode {
 		return
 	}
-	pulls := slices.Contains(keysOf(&w.On), "pull_request")
+	pulls := startsForEvery(&w.On)
 	for i := 0; i+1 < len(w.Jobs.Content); i += 2 {
 		id, job := w.Jobs.Content[i].Value, w.Jobs.Content[i+1]
 		if env := valueOf(job, "environment"); env != nil {
@@ -423,6 +423,24 @@ func surveyWorkflow(f *Findings, add func(*[]string, string), name string, data 
 			add(&f.Checks, check)
 		}
 	}
+}
+
+// startsForEvery reports whether every pull request starts a workflow: one with a
+// filter may never report, and a check that never reports holds for ever.
+func startsForEvery(on *yaml.Node) bool {
+	if !slices.Contains(keysOf(on), "pull_request") {
+		return false
+	}
+	if on.Kind != yaml.MappingNode {
+		return true
+	}
+	filter := valueOf(on, "pull_request")
+	for _, key := range []string{"paths", "paths-ignore", "types"} {
+		if valueOf(filter, key) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // isCheckJob reports whether a job's name says that it vouches for a change.

@@ -143,3 +143,20 @@ func FuzzStarter(f *testing.F) {
 		}
 	})
 }
+
+// A check that does not report on every pull request would hold the others for
+// ever.
+func TestStarterNamesOnlyChecksThatAlwaysReport(t *testing.T) {
+	for on, named := range map[string]bool{
+		"pull_request": true, "[push, pull_request]": true, "{pull_request: {}}": true, "{pull_request: {branches: [main]}}": true,
+		"push": false, "{pull_request: {paths: [src/**]}}": false, "{pull_request: {paths-ignore: [docs/**]}}": false, "{pull_request: {types: [labeled]}}": false,
+	} {
+		look := rules.Look{
+			Files:    []string{".github/workflows/ci.yml", "docs/a.md"},
+			Contents: map[string][]byte{".github/workflows/ci.yml": []byte("on: " + on + "\njobs: {test: {runs-on: x}}\n")},
+		}
+		if got := strings.Contains(string(rules.Starter(look)), "    after: [test]"); got != named {
+			t.Errorf("on: %s: the check is named: %v, want %v", on, got, named)
+		}
+	}
+}
