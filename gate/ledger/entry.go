@@ -1,0 +1,268 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/sallyport/sallyport/rules"
+)
+
+// Limits of an entry.
+const (
+	// MaxLeaf is the largest leaf in bytes: what an entry bundle of tlog-tiles can
+	// hold.
+	MaxLeaf = math.MaxUint16
+	// MaxPersonal is how many personal values an entry may have.
+	MaxPersonal = 64
+	// MaxOpening is the largest personal value in bytes of canonical JSON.
+	MaxOpening = 1 << 20
+
+	version = 1
+	maxName = 64 // bytes of the name of a personal value, of a kind
+	// The largest whole number that canonical JSON keeps as it is.
+	maxWhole = 1<<53 - 1
+)
+
+// Kind is what an entry records.
+type Kind string
+
+// The kinds of entries. They are stored for ever: they may be added to and never
+// changed. A reader takes a kind that it does not know as it is.
+const (
+	// KindDecision is what a judge said.
+	KindDecision Kind = "decision"
+	// KindEffect is what is going to be done to the world because of a decision.
+	KindEffect Kind = "effect"
+	// KindOutcome is what became of an effect.
+	KindOutcome Kind = "outcome"
+	// KindFact is a fact that existed only in an event.
+	KindFact Kind = "fact"
+	// KindPolicy is a policy version that came into force, or did not.
+	KindPolicy Kind = "policy"
+	// KindAlert is something that should not have happened.
+	KindAlert Kind = "alert"
+)
+
+// Subject is what an entry is about, by ids and never by names. Zero fields are
+// left out.
+type Subject struct {
+	Repository  rules.RepositoryID `json:"repository,omitzero"`
+	PullRequest int                `json:"pull_request,omitzero"`
+	Deployment  rules.DeploymentID `json:"deployment,omitzero"`
+	Run         rules.RunID        `json:"run,omitzero"`
+	Attempt     int                `json:"attempt,omitzero"`
+	SHA         rules.SHA          `json:"sha,omitzero"`
+	// Key is the key of an effect or of anything else that has one.
+	Key string `json:"key,omitzero"`
+}
+
+// Entry is one thing to record.
+type Entry struct {
+	Kind Kind
+	// Time is when it was so, by the facts. It is recorded in UTC to the
+	// microsecond.
+	Time    time.Time
+	Subject Subject
+	// Decision is the id of the decision that it belongs to, if any.
+	Decision string
+	// Payload is encoded as a JSON object and recorded in clear for everybody to
+	// read. It may hold no personal data: members that are named as such ("login",
+	// "email", "sender", …) and strings with an e-mail address in them are refused,
+	// at any depth. Nil is none. Whole numbers beyond 2⁵³ are refused.
+	Payload any
+	// Personal are values with personal data in them, each under a name of lower
+	// case letters, digits and underscores. They are committed to, see the package
+	// comment.
+	Personal map[string]any
+}
+
+// leaf is the form of an entry in the tree.
+type leaf struct {
+	Version  int               `json:"v"`
+	Kind     Kind              `json:"kind"`
+	Time     string            `json:"time"`
+	Subject  Subject           `json:"subject"`
+	Decision string            `json:"decision,omitzero"`
+	Payload  jsontext.Value    `json:"payload,omitzero"`
+	Personal map[string]string `json:"personal,omitzero"`
+}
+
+// Opening is what turns a commitment into something to read.
+type Opening struct {
+	// Salt is 64 digits of hex.
+	Salt string `json:"salt"`
+	// Value is canonical JSON.
+	Value jsontext.Value `json:"value"`
+}
+
+// encode makes the leaf of an entry and the openings beside it, which are nil
+// where it has nothing personal. Equal entries and salts make equal bytes.
+func encode(e Entry, random io.Reader) (data, openings []byte, err error) {
+	l := leaf{Version: version, Kind: e.Kind, Subject: e.Subject, Decision: e.Decision}
+	if !validName(string(e.Kind)) {
+		return nil, nil, fmt.Errorf("the kind %q is not lower-case letters, digits and underscores", e.Kind)
+	}
+	if e.Time.IsZero() || e.Time.Year() < 1 || e.Time.Year() > 9999 {
+		return nil, nil, fmt.Errorf("the time %s cannot be recorded", e.Time)
+	}
+	l.Time = e.Time.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
+	if e.Payload != nil {
+		if l.Payload, err = canonical(e.Payload); err != nil {
+			return nil, nil, fmt.Errorf("the payload: %w", err)
+		}
+		if l.Payload.Kind() != '{' {
+			return nil, nil, errors.New("the payload is not a JSON object")
+		}
+		if err := impersonal(l.Payload); err != nil {
+			return nil, nil, fmt.Errorf("the payload: %w", err)
+		}
+	}
+	if len(e.Personal) > MaxPersonal {
+		return nil, nil, fmt.Errorf("%d personal values, want at most %d", len(e.Personal), MaxPersonal)
+	}
+	if len(e.Personal) > 0 {
+		l.Personal = map[string]string{}
+		opened := map[string]Opening{}
+		names := make([]string, 0, len(e.Personal))
+		for name := range e.Personal {
+			names = append(names, name)
+		}
+		slices.Sort(names) // each takes its salt in turn
+		for _, name := range names {
+			if !validName(name) {
+				return nil, nil, fmt.Errorf("the personal value's name %q is not lower-case letters, digits and underscores", name)
+			}
+			value, err := canonical(e.Personal[name])
+			if err != nil {
+				return nil, nil, fmt.Errorf("the personal value %q: %w", name, err)
+			}
+			if len(value) > MaxOpening {
+				return nil, nil, fmt.Errorf("the personal value %q has %d bytes, want at most %d", name, len(value), MaxOpening)
+			}
+			var salt [saltSize]byte
+			if _, err := io.ReadFull(random, salt[:]); err != nil {
+				return nil, nil, fmt.Errorf("a salt: %w", err)
+			}
+			l.Personal[name] = commitment(salt, name, value)
+			opened[name] = Opening{Salt: hex.EncodeToString(salt[:]), Value: value}
+		}
+		if openings, err = json.Marshal(opened, json.Deterministic(true)); err != nil {
+			return nil, nil, fmt.Errorf("openings: %w", err)
+		}
+	}
+	if data, err = canonical(l); err != nil {
+		return nil, nil, err
+	}
+	if len(data) > MaxLeaf {
+		return nil, nil, fmt.Errorf("an entry of %d bytes, want at most %d: what is large belongs into a personal value or behind a hash", len(data), MaxLeaf)
+	}
+	return data, openings, nil
+}
+
+// Record is an entry as it stands in the tree.
+type Record struct {
+	Kind     Kind
+	Time     time.Time
+	Subject  Subject
+	Decision string
+	// Payload is canonical JSON, nil if there is none.
+	Payload jsontext.Value
+	// Personal are the commitments.
+	Personal map[string]string
+	// Hash is the leaf's hash in the tree.
+	Hash tlog.Hash
+}
+
+// ParseLeaf reads a leaf. It must be canonical JSON of a version that is known;
+// members that are not known are left alone, since some may be added.
+func ParseLeaf(data []byte) (Record, error) {
+	if len(data) > MaxLeaf {
+		return Record{}, fmt.Errorf("a leaf of %d bytes, want at most %d", len(data), MaxLeaf)
+	}
+	var l leaf
+	if err := json.Unmarshal(data, &l); err != nil {
+		return Record{}, fmt.Errorf("leaf: %w", err)
+	}
+	if l.Version != version {
+		return Record{}, fmt.Errorf("a leaf of version %d, want %d", l.Version, version)
+	}
+	again, err := recanonical(data)
+	if err != nil {
+		return Record{}, fmt.Errorf("leaf: %w", err)
+	}
+	if !bytes.Equal(again, data) {
+		return Record{}, errors.New("the leaf is not in canonical form")
+	}
+	when, err := time.Parse(time.RFC3339Nano, l.Time)
+	if err != nil {
+		return Record{}, fmt.Errorf("leaf: %w", err)
+	}
+	if !validName(string(l.Kind)) {
+		return Record{}, fmt.Errorf("a leaf of the impossible kind %q", l.Kind)
+	}
+	for name, c := range l.Personal {
+		if raw, err := hex.DecodeString(c); err != nil || len(raw) != 32 || !validName(name) || strings.ToLower(c) != c {
+			return Record{}, fmt.Errorf("leaf: %q is not the commitment of a personal value", name)
+		}
+	}
+	return Record{
+		Kind: l.Kind, Time: when, Subject: l.Subject, Decision: l.Decision,
+		Payload: l.Payload, Personal: l.Personal, Hash: tlog.RecordHash(data),
+	}, nil
+}
+
+func validName(s string) bool {
+	return s != "" && len(s) <= maxName && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
+}
+
+// canonical encodes a value as RFC 8785 says.
+func canonical(v any) (jsontext.Value, error) {
+	raw, err := json.Marshal(v, json.Deterministic(true))
+	if err != nil {
+		return nil, err
+	}
+	return recanonical(raw)
+}
+
+// recanonical brings JSON into the form of RFC 8785. That form has no room for
+// large whole numbers, and they are refused rather than rounded.
+func recanonical(raw []byte) (jsontext.Value, error) {
+	d := jsontext.NewDecoder(bytes.NewReader(raw))
+	for {
+		tok, err := d.ReadToken()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if tok.Kind() != '0' {
+			continue
+		}
+		text := tok.String()
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			if n > maxWhole || n < -maxWhole {
+				return nil, fmt.Errorf("the number %s is beyond 2⁵³", text)
+			}
+		} else if strings.Trim(text, "-0123456789") == "" {
+			return nil, fmt.Errorf("the number %s is beyond 2⁵³", text)
+		}
+	}
+	v := jsontext.Value(bytes.Clone(raw))
+	if err := v.Canonicalize(); err != nil {
+		return nil, err
+	}
+	return v, nil
+}

@@ -1,0 +1,249 @@
+package ledger
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"sync"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// MaxAppend is how many entries one call of [Log.Append] takes.
+const MaxAppend = 10_000
+
+// ErrForked means that what the store holds is not the tree that this ledger
+// signed. Nothing may be appended any more: stop, and find out.
+var ErrForked = errors.New("the ledger's tree is not the one that was signed")
+
+// ErrShrunk means that the store holds less than was committed before, as after a
+// restored backup. Nothing may be appended any more: stop, and find out.
+var ErrShrunk = errors.New("the ledger has lost entries")
+
+// Tx is the caller's transaction as the ledger needs it. What is written in it is
+// stored together or not at all, and no two transactions both see the same head
+// and commit.
+type Tx interface {
+	// LedgerHead returns what the last SetLedgerHead stored, and zeros before the
+	// first.
+	LedgerHead() (size int64, edge, checkpoint []byte, err error)
+	// AddLedgerLeaf stores an entry at an index that has none; it is an error if it
+	// has. The checkpoint is nil except for the last entry of an append. Openings
+	// may be nil; they are kept apart from the rest, see [EraseTx].
+	AddLedgerLeaf(index int64, leaf, checkpoint, openings []byte) error
+	// AddLedgerNode stores the root of a full subtree: at level n it covers 256ⁿ
+	// entries, n ≥ 1. It is an error if there is one.
+	AddLedgerNode(level int, index int64, hash []byte) error
+	// SetLedgerHead replaces the head, and is an error if its size is not from.
+	SetLedgerHead(from, size int64, edge, checkpoint []byte) error
+}
+
+// Config is what a ledger works with.
+type Config struct {
+	// Key signs the checkpoints. It is required.
+	Key Key
+	// Random gives the salts. Nil is crypto/rand's.
+	Random io.Reader
+}
+
+// Log appends to one ledger. It is safe for concurrent use.
+type Log struct {
+	signer   note.Signer
+	verifier note.Verifier
+	random   io.Reader
+
+	// mu guards the fields below. It is held for comparing and copying only.
+	mu sync.Mutex
+	// The head that this Log made last, committed or not, so that its own
+	// signature need not be checked again.
+	lastNote, lastEdge []byte
+	seen               Checkpoint // the largest one known to be committed
+}
+
+// New makes a ledger that signs with a key.
+func New(cfg Config) (*Log, error) {
+	if cfg.Key.secret == "" {
+		return nil, errors.New("opening the ledger: no key")
+	}
+	signer, err := note.NewSigner(cfg.Key.secret)
+	if err != nil {
+		return nil, errors.New("opening the ledger: the key is none")
+	}
+	verifier, err := note.NewVerifier(cfg.Key.verifier)
+	if err != nil {
+		return nil, fmt.Errorf("opening the ledger: %w", err)
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	return &Log{signer: signer, verifier: verifier, random: cfg.Random}, nil
+}
+
+// Append records entries in the caller's transaction, in their order, and returns
+// the checkpoint that holds once the transaction commits. An error means that the
+// transaction must be rolled back. It is or wraps [ErrForked] or [ErrShrunk] if
+// the store is not what it was.
+func (l *Log) Append(tx Tx, entries ...Entry) (Checkpoint, error) {
+	if len(entries) == 0 || len(entries) > MaxAppend {
+		return Checkpoint{}, fmt.Errorf("appending to the ledger: %d entries, want 1 to %d", len(entries), MaxAppend)
+	}
+	from, tree, err := l.head(tx)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("appending to the ledger: %w", err)
+	}
+	type encoded struct{ leaf, openings []byte }
+	all := make([]encoded, len(entries))
+	var nodeErr error
+	for i, e := range entries {
+		if all[i].leaf, all[i].openings, err = encode(e, l.random); err != nil {
+			return Checkpoint{}, fmt.Errorf("appending to the ledger: entry %d of %d: %w", i+1, len(entries), err)
+		}
+		tree.add(tlog.RecordHash(all[i].leaf), func(level int, index int64, h tlog.Hash) {
+			if nodeErr == nil {
+				nodeErr = tx.AddLedgerNode(level, index, h[:])
+			}
+		})
+	}
+	if nodeErr != nil {
+		return Checkpoint{}, fmt.Errorf("appending to the ledger: %w", nodeErr)
+	}
+	head, err := sign(l.signer, tree.size, tree.root())
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	for i, e := range all {
+		var signed []byte
+		if i == len(all)-1 {
+			signed = head.Note
+		}
+		if err := tx.AddLedgerLeaf(from+int64(i), e.leaf, signed, e.openings); err != nil {
+			return Checkpoint{}, fmt.Errorf("appending to the ledger: %w", err)
+		}
+	}
+	edge := tree.encode()
+	if err := tx.SetLedgerHead(from, tree.size, edge, head.Note); err != nil {
+		return Checkpoint{}, fmt.Errorf("appending to the ledger: %w", err)
+	}
+	l.mu.Lock()
+	l.lastNote, l.lastEdge = head.Note, edge
+	l.mu.Unlock()
+	return head, nil
+}
+
+// head reads the head and holds it to what was signed and seen.
+func (l *Log) head(tx Tx) (int64, *compact, error) {
+	size, edge, signed, err := tx.LedgerHead()
+	if err != nil {
+		return 0, nil, err
+	}
+	l.mu.Lock()
+	own := size > 0 && bytes.Equal(signed, l.lastNote) && bytes.Equal(edge, l.lastEdge)
+	seen := l.seen
+	l.mu.Unlock()
+	if size < seen.Size {
+		return 0, nil, fmt.Errorf("%w: %d in the store, %d seen", ErrShrunk, size, seen.Size)
+	}
+	tree, err := decodeCompact(size, edge)
+	if err != nil {
+		return 0, nil, fmt.Errorf("%w: %w", ErrForked, err)
+	}
+	if size == 0 {
+		if len(signed) > 0 {
+			return 0, nil, fmt.Errorf("%w: a checkpoint and no entries", ErrForked)
+		}
+		return 0, tree, nil
+	}
+	if size == seen.Size && tree.root() != seen.Root {
+		return 0, nil, fmt.Errorf("%w: another root than the one seen at size %d", ErrForked, size)
+	}
+	if own {
+		return size, tree, nil
+	}
+	c, err := parseCheckpoint(signed, l.verifier)
+	if err != nil {
+		return 0, nil, fmt.Errorf("%w: %w", ErrForked, err)
+	}
+	if c.Size != size || c.Root != tree.root() {
+		return 0, nil, fmt.Errorf("%w: the checkpoint says %s, the store %s", ErrForked, c.Witness(), Witness{Size: size, Root: tree.root()})
+	}
+	return size, tree, nil
+}
+
+// Observe tells the ledger of a checkpoint that is committed, or that somebody
+// else saw of it: from then on a store that holds less, or something else at that
+// size, is refused. An older one changes nothing.
+func (l *Log) Observe(c Checkpoint) error {
+	c, err := parseCheckpoint(c.Note, l.verifier)
+	if err != nil {
+		return fmt.Errorf("observing a checkpoint: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case c.Size == l.seen.Size && c.Root != l.seen.Root && c.Size > 0:
+		return fmt.Errorf("observing a checkpoint: %w: two roots at size %d", ErrForked, c.Size)
+	case c.Size > l.seen.Size:
+		l.seen = c
+	}
+	return nil
+}
+
+// compact is a tree by the roots of its full subtrees, largest first: all that
+// appending needs.
+type compact struct {
+	size   int64
+	hashes []tlog.Hash
+}
+
+// add appends a leaf's hash and reports the roots of the subtrees of 256ⁿ leaves,
+// n ≥ 1, that it fills.
+func (c *compact) add(h tlog.Hash, full func(level int, index int64, h tlog.Hash)) {
+	n := c.size
+	for height := 1; n&1 == 1; height++ {
+		last := len(c.hashes) - 1
+		h = tlog.NodeHash(c.hashes[last], h)
+		c.hashes = c.hashes[:last]
+		n >>= 1
+		if height%tileHeight == 0 {
+			full(height/tileHeight, n, h)
+		}
+	}
+	c.hashes = append(c.hashes, h)
+	c.size++
+}
+
+// root is the tree's hash as RFC 6962, section 2.1 defines it.
+func (c *compact) root() tlog.Hash {
+	if len(c.hashes) == 0 {
+		h, _ := tlog.TreeHash(0, nil) // needs no hashes and does not fail
+		return h
+	}
+	h := c.hashes[len(c.hashes)-1]
+	for i := len(c.hashes) - 2; i >= 0; i-- {
+		h = tlog.NodeHash(c.hashes[i], h)
+	}
+	return h
+}
+
+func (c *compact) encode() []byte {
+	out := make([]byte, 0, len(c.hashes)*tlog.HashSize)
+	for _, h := range c.hashes {
+		out = append(out, h[:]...)
+	}
+	return out
+}
+
+func decodeCompact(size int64, edge []byte) (*compact, error) {
+	if size < 0 || len(edge) != bits.OnesCount64(uint64(size))*tlog.HashSize {
+		return nil, fmt.Errorf("an edge of %d bytes for %d entries", len(edge), size)
+	}
+	c := &compact{size: size}
+	for ; len(edge) > 0; edge = edge[tlog.HashSize:] {
+		c.hashes = append(c.hashes, tlog.Hash(edge[:tlog.HashSize]))
+	}
+	return c, nil
+}
