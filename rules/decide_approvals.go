@@ -27,6 +27,10 @@ type person struct {
 // resolved.
 func (j *mergeDoor) approvals(needs []Need, envs []int) {
 	opinions := latestOpinions(j.c.Reviews)
+	j.blocks(opinions, needs, envs)
+	if len(needs) == 0 {
+		return
+	}
 	excluded, unresolved := j.handsIn()
 	extra := min(len(unresolved), mostUnresolved)
 	if j.c.Basis == Local {
@@ -34,7 +38,7 @@ func (j *mergeDoor) approvals(needs []Need, envs []int) {
 		extra = 0
 	}
 	var extraReason *Reason
-	if extra > 0 && len(needs) > 0 {
+	if extra > 0 {
 		more := "one approval more is needed"
 		if extra > 1 {
 			more = fmt.Sprintf("%d approvals more are needed", extra)
@@ -42,7 +46,6 @@ func (j *mergeDoor) approvals(needs []Need, envs []int) {
 		extraReason = reason(codeUnresolved, VerdictAllow, at{}, describeUnresolved(unresolved), more)
 	}
 
-	j.blocks(opinions, needs, envs)
 	notes := map[Login]bool{}
 	for i := range needs {
 		n := &needs[i]
@@ -254,6 +257,9 @@ func either(a, b Tri) Tri {
 // order of the list. Where a person's reviews cannot be ordered, because a time
 // or an id is missing, the strictest stands.
 func latestOpinions(reviews []Review) []Review {
+	if len(reviews) == 0 {
+		return nil
+	}
 	byPerson := map[Actor][]Review{}
 	for _, r := range reviews {
 		r.State = ReviewState(strings.ToLower(string(r.State)))
@@ -349,7 +355,7 @@ func roleWords(r Role) string {
 // parts played) that could not be matched to an account.
 func (j *mergeDoor) handsIn() (people []person, unresolved []string) {
 	c := j.c
-	h := hands{cat: j.pc.agents, seen: map[string]bool{}}
+	h := hands{cat: j.pc.agents, seen: map[hand]bool{}}
 	h.actor(c.Author, RoleAuthor, "who opened it")
 	h.actor(c.LastPusher, RoleLastPusher, "who pushed last")
 	if c.Requester.Known() {
@@ -378,8 +384,14 @@ type hands struct {
 	people []person
 	// seen are the identities already counted; open the unresolved ones by
 	// address or by the part played.
-	seen map[string]bool
+	seen map[hand]bool
 	open []string
+}
+
+// hand is an identity in a role.
+type hand struct {
+	role Role
+	Identity
 }
 
 // trailers counts the co-authors that a message names, unless GitHub resolved
@@ -410,7 +422,7 @@ func (h *hands) actor(a Actor, role Role, unknown string) {
 
 func (h *hands) identity(i Identity, role Role) {
 	email := strings.ToLower(strings.TrimSpace(i.Email))
-	k := fmt.Sprintf("%s\x00%d\x00%s\x00%s\x00%s", role, i.ID, i.Login, email, i.Name)
+	k := hand{role, i}
 	if h.seen[k] {
 		return
 	}

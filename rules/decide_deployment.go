@@ -237,7 +237,7 @@ func (h *held) needs(envs []int, forced bool) []Need {
 // handsIn lists who is kept from approving: who started or re-ran it, and the
 // authors of commits that no other person approved.
 func (h *held) handsIn() (people []person, unresolved []string) {
-	w := hands{cat: h.pc.agents, seen: map[string]bool{}}
+	w := hands{cat: h.pc.agents, seen: map[hand]bool{}}
 	w.actor(h.d.Dispatcher, RoleDispatcher, "who started the run")
 	switch {
 	case h.d.Rerunner.Known():

@@ -32,24 +32,44 @@ type at struct {
 	env   string
 }
 
-// reason makes a Reason from its code's sentence.
+// reason makes a Reason from its code's sentence. An arg is a string of our own
+// words, or foreign text as quoted or Login.
 func reason(code Code, v Verdict, fact at, args ...any) *Reason {
 	info, ok := codes[code]
 	if !ok {
 		panic("rules: no such reason code: " + string(code))
 	}
-	for i, a := range args {
-		switch a := a.(type) {
-		case quoted:
-			args[i] = quote(string(a))
-		case Login:
-			args[i] = quote(string(a))
-		}
-	}
 	return &Reason{
-		Code: code, Verdict: v, Text: fmt.Sprintf(info.format, args...),
+		Code: code, Verdict: v, Text: fill(info.format, args),
 		Path: fact.path, Login: fact.login, SHA: fact.sha, Environment: fact.env,
 	}
+}
+
+// fill puts args into a sentence's %s blanks.
+func fill(format string, args []any) string {
+	if len(args) == 0 {
+		return format
+	}
+	b := make([]byte, 0, 2*len(format))
+	for _, arg := range args {
+		before, after, ok := strings.Cut(format, "%s")
+		if !ok {
+			panic("rules: more words than blanks in " + strconv.Quote(format))
+		}
+		b = append(b, before...)
+		switch arg := arg.(type) {
+		case string:
+			b = append(b, arg...)
+		case quoted:
+			b = append(b, quote(string(arg))...)
+		case Login:
+			b = append(b, quote(string(arg))...)
+		default:
+			panic(fmt.Sprintf("rules: a %T in a sentence", arg))
+		}
+		format = after
+	}
+	return string(append(b, format...))
 }
 
 // quoted is foreign text on its way into a sentence.
@@ -60,6 +80,9 @@ const maxQuoted = 120 // runes of foreign text in one sentence
 // quote makes foreign text safe to stand in a sentence: in quotation marks, one
 // line, no control or formatting characters, not longer than a line.
 func quote(s string) string {
+	if plainASCII(s) {
+		return `"` + s + `"`
+	}
 	var b strings.Builder
 	b.WriteByte('"')
 	n := 0
@@ -81,4 +104,17 @@ func quote(s string) string {
 	}
 	b.WriteByte('"')
 	return b.String()
+}
+
+// plainASCII reports whether text can stand between quotation marks as it is.
+func plainASCII(s string) bool {
+	if len(s) > maxQuoted {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }

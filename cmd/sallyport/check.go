@@ -88,36 +88,11 @@ func (a *app) check(ctx context.Context, o checkOptions) error {
 		return err
 	}
 	defer repo.Close()
-	head, err := repo.Revision(ctx, o.head)
-	if err != nil {
-		return revisionError("--head", err)
-	}
-	def, defErr := repo.DefaultBranch(ctx)
-	baseName := o.base
-	if baseName == "" {
-		if defErr != nil {
-			return usageIf(git.ErrNoDefaultBranch, defErr)
-		}
-		baseName = def.Ref
-	}
-	base, err := repo.Revision(ctx, baseName)
-	if err != nil {
-		return revisionError("--base", err)
-	}
-	if o.base == "" {
-		base.Name = def.Short()
-	}
-	facts, err := repo.Change(ctx, base, head)
+	facts, ends, err := readBranch(ctx, repo, o)
 	if err != nil {
 		return err
 	}
-	full, err := repo.FullName(ctx)
-	if err != nil {
-		return err
-	}
-	facts.Change.Repository.FullName = full
-
-	src, err := a.findPolicy(ctx, repo, def, facts, o.policy)
+	src, err := a.findPolicy(ctx, repo, ends.def, facts, o.policy)
 	if err != nil {
 		return err
 	}
@@ -132,7 +107,7 @@ func (a *app) check(ctx context.Context, o checkOptions) error {
 		},
 		Floor: rules.PolicyVersion{State: rules.PolicyNone},
 	}
-	j := judged{facts: facts, base: base, head: head, policy: src, decision: rules.DecideChange(p, facts.Change)}
+	j := judged{facts: facts, base: ends.base, head: ends.head, policy: src, decision: rules.DecideChange(p, facts.Change)}
 	nothing := len(facts.Change.Commits) == 0 && len(facts.Change.Files) == 0 && facts.Change.FilesComplete == rules.Yes
 	if o.format == formatJSON {
 		if err := a.printJSON(j.decision); err != nil {
@@ -153,6 +128,59 @@ func (a *app) check(ctx context.Context, o checkOptions) error {
 		return errHuman()
 	}
 	return nil
+}
+
+// ends are between what a change lies.
+type ends struct {
+	def        git.DefaultBranch // empty if nothing says which it is
+	base, head git.Revision
+}
+
+// readBranch finds the change that the flags mean and reads its facts. What does
+// not depend on each other is asked at the same time: most of it costs no more
+// than the start of a git command.
+func readBranch(ctx context.Context, repo *git.Repository, o checkOptions) (*git.Facts, ends, error) {
+	var e ends
+	var defErr, nameErr error
+	var fullName string
+	var wg sync.WaitGroup
+	wg.Go(func() { e.def, defErr = repo.DefaultBranch(ctx) })
+	wg.Go(func() { fullName, nameErr = repo.FullName(ctx) })
+	head, err := repo.Revision(ctx, o.head)
+	wg.Wait()
+	if err != nil {
+		return nil, e, revisionError("--head", err)
+	}
+	if nameErr != nil {
+		return nil, e, nameErr
+	}
+	e.head = head
+	name := o.base
+	if name == "" {
+		if defErr != nil {
+			return nil, e, usageIf(git.ErrNoDefaultBranch, defErr)
+		}
+		name = e.def.Ref
+	}
+	if e.base, err = repo.Revision(ctx, name); err != nil {
+		return nil, e, revisionError("--base", err)
+	}
+	if o.base == "" {
+		e.base.Name = e.def.Short()
+	}
+	// The signatures of agents are read at the first judgement: now, while git works.
+	wg.Go(func() {
+		if c, err := rules.NewCatalogue(rules.AgentRules{}); err == nil {
+			c.Judge(&rules.Change{})
+		}
+	})
+	facts, err := repo.Change(ctx, e.base, e.head)
+	wg.Wait()
+	if err != nil {
+		return nil, e, err
+	}
+	facts.Change.Repository.FullName = fullName
+	return facts, e, nil
 }
 
 // revisionError says which flag named a revision that is not there.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/gate/git"
 	"github.com/sallyport/sallyport/rules"
@@ -756,4 +757,30 @@ func TestTenThousandCommits(t *testing.T) {
 	if len(f.Change.Commits) != n || len(f.Change.Files) != 3000 || f.Change.CommitsComplete != rules.Yes {
 		t.Errorf("%d commits, %d files, complete %v", len(f.Change.Commits), len(f.Change.Files), f.Change.CommitsComplete)
 	}
+}
+
+// Git may read a file of the work tree in place of the object that the index says
+// it is. Here the index is made to believe that.
+func TestTheWorkTreeIsNotRead(t *testing.T) {
+	r := newRepo(t)
+	r.write("a", strings.Repeat("same\n", 200))
+	r.commit("base")
+	r.git("checkout", "-q", "-b", "work")
+	r.write("a", strings.Repeat("same\n", 200)+"one more\n")
+	r.commit("work")
+	r.git("config", "core.trustctime", "false")
+	r.git("config", "core.checkStat", "minimal")
+	path := filepath.Join(r.dir, "a")
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(path, old, old); err != nil {
+		t.Fatal(err)
+	}
+	r.git("update-index", "--refresh")
+	other := strings.Repeat("else\n", 200) + "two more\n"
+	r.write("a", other)
+	if err := os.Chtimes(path, old, old); err != nil {
+		t.Fatal(err)
+	}
+	f := r.facts("main", "work")
+	equal(t, "a", file(t, f, "a"), rules.File{Path: "a", Status: rules.FileModified, Additions: 1, Mode: "100644", PreviousMode: "100644"})
 }

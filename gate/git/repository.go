@@ -74,6 +74,10 @@ type Repository struct {
 
 	mu      sync.Mutex // held for one question and its answer
 	objects *objects   // started at the first question
+
+	config     sync.Once // fills in the two below
+	configured []setting
+	configErr  error
 }
 
 // Open finds the repository at a directory. The error is or wraps [ErrNoGit] or
@@ -116,6 +120,9 @@ func Open(ctx context.Context, c Config) (*Repository, error) {
 		r.shallow = filepath.Join(join(r.dir, lines[2]), "shallow")
 	}
 	r.root = join(r.dir, lines[3])
+	// Commands that compare commits would read the index, and then files of the
+	// work tree in place of the objects that they seem to be.
+	r.env = append(r.env, "GIT_INDEX_FILE="+filepath.Join(join(r.dir, lines[2]), "sallyport-reads-no-index"))
 	return r, nil
 }
 

@@ -63,6 +63,9 @@ func (r *Repository) branchOf(ctx context.Context, name string) (string, error) 
 	if !plainRef(name) {
 		return "", nil
 	}
+	if b := shortBranch(name); b != "" && b != "HEAD" {
+		return b, nil // a full reference, which is there
+	}
 	refs, err := r.refs(ctx, "refs/heads/"+name, "refs/remotes/"+name, fullRef(name))
 	if err != nil {
 		return "", err
@@ -189,8 +192,14 @@ func (r *Repository) DefaultBranch(ctx context.Context) (DefaultBranch, error) {
 			}
 		}
 	}
-	if out, err := r.output(ctx, "config", "--get", "init.defaultBranch"); err == nil {
-		usual = append([]string{strings.TrimSuffix(string(out), "\n")}, usual...)
+	settings, err := r.settings(ctx)
+	if err != nil {
+		return DefaultBranch{}, err
+	}
+	for _, s := range settings {
+		if s.key == "init.defaultbranch" {
+			usual = append([]string{s.value}, usual...) // the last one counts
+		}
 	}
 	local, err := r.refs(ctx, "refs/heads/")
 	if err != nil {
@@ -245,24 +254,42 @@ var githubRemote = sync.OnceValue(func() *regexp.Regexp {
 // FullName is "owner/name" as the address of a remote has it (origin first);
 // empty where no remote has such an address.
 func (r *Repository) FullName(ctx context.Context) (string, error) {
-	out, err := r.output(ctx, "config", "--null", "--get-regexp", `^remote\..*\.url$`)
-	if exitCode(err) == 1 {
-		return "", nil
-	}
+	settings, err := r.settings(ctx)
 	if err != nil {
 		return "", err
 	}
 	best, rank := "", 3
-	for rec := range strings.SplitSeq(string(out), "\x00") {
-		key, url, _ := strings.Cut(rec, "\n")
-		m := githubRemote().FindStringSubmatch(url)
-		if m == nil {
+	for _, s := range settings {
+		name, ok := strings.CutPrefix(s.key, "remote.")
+		m := githubRemote().FindStringSubmatch(s.value)
+		if !ok || m == nil {
 			continue
 		}
-		name := strings.TrimSuffix(strings.TrimPrefix(key, "remote."), ".url")
+		name = strings.TrimSuffix(name, ".url")
 		if k := rankRemote("refs/remotes/" + name + "/"); k < rank {
 			best, rank = m[2]+"/"+m[3], k
 		}
 	}
 	return best, nil
+}
+
+// setting is one value of git's configuration; section and name of the key are
+// in lower case.
+type setting struct{ key, value string }
+
+// settings reads what of the configuration is needed, once.
+func (r *Repository) settings(ctx context.Context) ([]setting, error) {
+	r.config.Do(func() {
+		out, err := r.output(ctx, "config", "--null", "--get-regexp", `^(remote\..*\.url|init\.defaultbranch)$`)
+		if err != nil && exitCode(err) != 1 { // 1: there is none
+			r.configErr = err
+			return
+		}
+		for rec := range strings.SplitSeq(string(out), "\x00") {
+			if key, value, ok := strings.Cut(rec, "\n"); ok {
+				r.configured = append(r.configured, setting{key, value})
+			}
+		}
+	})
+	return r.configured, r.configErr
 }

@@ -58,16 +58,13 @@ func ParseKey(secret string) (Key, error) {
 	if err != nil {
 		return Key{}, errors.New("the ledger's key is not a note signer key (PRIVATE+KEY+name+hash+base64)")
 	}
-	// The form was checked by NewSigner: the last field is one byte of algorithm
-	// and an Ed25519 seed.
-	raw, err := base64.StdEncoding.DecodeString(secret[strings.LastIndexByte(secret, '+')+1:])
+	// The form was checked by NewSigner: after "PRIVATE", "KEY", name and hash come
+	// one byte of algorithm and an Ed25519 seed, in base64, which may have a plus
+	// sign of its own.
+	parts := strings.SplitN(secret, "+", 5)
+	raw, err := base64.StdEncoding.DecodeString(parts[len(parts)-1])
 	if err != nil || len(raw) != 1+ed25519.SeedSize {
-		// Base64 may itself contain a plus sign: cut where NewSigner cuts.
-		parts := strings.SplitN(secret, "+", 5)
-		raw, err = base64.StdEncoding.DecodeString(parts[len(parts)-1])
-		if err != nil || len(raw) != 1+ed25519.SeedSize {
-			return Key{}, errors.New("the ledger's key is not an Ed25519 key")
-		}
+		return Key{}, errors.New("the ledger's key is not an Ed25519 key")
 	}
 	public, ok := ed25519.NewKeyFromSeed(raw[1:]).Public().(ed25519.PublicKey)
 	if !ok {

@@ -39,7 +39,8 @@ type GitHub struct {
 	server *http.Server
 	served sync.WaitGroup // the server's goroutine and the Apps' senders
 	routes map[string]*route
-	closed chan struct{}
+	life   context.Context // ends with Close
+	end    context.CancelFunc
 	client *http.Client // sends webhooks
 
 	// mu guards the whole model and everything below. It is held for one request or
@@ -118,7 +119,7 @@ func New(cfg Config) (*GitHub, error) {
 		return nil, fmt.Errorf("starting githubtest: %w", err)
 	}
 	g := &GitHub{
-		cfg: cfg, url: "http://" + listener.Addr().String(), closed: make(chan struct{}),
+		cfg: cfg, url: "http://" + listener.Addr().String(), 
 		client: &http.Client{Timeout: cfg.WebhookTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		lastID: 1_000_000,
 		users:  map[int64]*User{}, orgs: map[int64]*Organization{}, repos: map[int64]*Repository{}, apps: map[int64]*App{},
@@ -126,6 +127,7 @@ func New(cfg Config) (*GitHub, error) {
 		jobs: map[int64]*Job{}, checks: map[int64]*CheckRun{}, comments: map[int64]*comment{}, deploys: map[int64]*Deployment{},
 		deliveries: map[int64]*Delivery{}, answers: map[string]answer{}, windows: map[string]*window{}, keys: map[int64]*rsa.PrivateKey{}, redirects: map[string]*Repository{},
 	}
+	g.life, g.end = context.WithCancel(context.Background())
 	g.changed = sync.NewCond(&g.mu)
 	g.webFlow = g.addUser(19864447, "web-flow", "User", "noreply@github.com")
 	g.webFlow.name = "GitHub"
@@ -152,7 +154,7 @@ func (g *GitHub) Close() {
 		return
 	}
 	g.closing = true
-	close(g.closed)
+	g.end()
 	g.changed.Broadcast()
 	g.mu.Unlock()
 	_ = g.server.Close() //nolint:errcheck // open connections are cut on purpose
