@@ -75,7 +75,8 @@ func deploymentUnder(v *PolicyVersion, d *Deployment) Decision {
 		h.mayDeploy(e)
 	}
 	if human {
-		forced := h.brings()
+		// Somebody's objection is for a listed reviewer to decide on this deployment.
+		forced := h.brings() || slices.ContainsFunc(latestWords(d.Approvals, h.ours), func(a Approval) bool { return a.Rejects })
 		out.Needs = h.needs(envs, forced)
 		h.approvals(out.Needs)
 		if !forced && len(out.Needs) == 0 {

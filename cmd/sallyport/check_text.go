@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"charm.land/lipgloss/v2"
@@ -134,7 +135,7 @@ func count(n int) string {
 	if n == 1 {
 		return "one"
 	}
-	return fmt.Sprint(n)
+	return strconv.Itoa(n)
 }
 
 // row is cells that are padded into columns; the last one is not.

@@ -190,7 +190,7 @@ func readBatches(in io.Reader, free <-chan *batch, hand func(*batch) bool) error
 			number++
 			start := len(b.text)
 			text, tooLong, err := readLine(r, b.text)
-			if err != nil && err != io.EOF {
+			if err != nil && !errors.Is(err, io.EOF) {
 				return fmt.Errorf("reading line %d: %w", number, err)
 			}
 			b.text = text
@@ -203,7 +203,7 @@ func readBatches(in io.Reader, free <-chan *batch, hand func(*batch) bool) error
 			default:
 				b.lines = append(b.lines, line{number: number, start: start, end: len(b.text)})
 			}
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				if len(b.lines) > 0 {
 					hand(b)
 				}
@@ -229,7 +229,7 @@ func readLine(r *bufio.Reader, dst []byte) (out []byte, tooLong bool, err error)
 			dst = append(dst, part...)
 			tooLong = len(bytes.TrimRight(dst[start:], "\r\n")) > maxLine
 		}
-		if err == bufio.ErrBufferFull {
+		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
 		return bytes.TrimRight(dst, "\r\n"), tooLong, err
@@ -239,10 +239,12 @@ func readLine(r *bufio.Reader, dst []byte) (out []byte, tooLong bool, err error)
 // judge decides on each line of a batch.
 func (b *batch) judge(p rules.Policies) {
 	enc := jsontext.NewEncoder(&b.out, jsontext.AllowInvalidUTF8(true))
+	var ch rules.Change
 	for _, l := range b.lines {
 		err := l.err
 		if err == nil {
-			err = b.judgeLine(enc, p, b.text[l.start:l.end])
+			ch = rules.Change{} // nothing of the line before may stay
+			err = b.judgeLine(enc, p, &ch, b.text[l.start:l.end])
 		}
 		if err != nil {
 			b.errs = append(b.errs, fmt.Sprintf("line %d: %v", l.number, err))
@@ -250,16 +252,15 @@ func (b *batch) judge(p rules.Policies) {
 	}
 }
 
-func (b *batch) judgeLine(enc *jsontext.Encoder, p rules.Policies, text []byte) error {
+func (b *batch) judgeLine(enc *jsontext.Encoder, p rules.Policies, ch *rules.Change, text []byte) error {
 	if text = bytes.TrimSpace(text); text[0] != '{' {
 		return errors.New("not a change: want one JSON object")
 	}
-	var ch rules.Change
-	if err := json.Unmarshal(text, &ch); err != nil {
+	if err := json.Unmarshal(text, ch); err != nil {
 		return fmt.Errorf("not a change: %s", jsonProblem(err))
 	}
 	ch.Basis = rules.Stated
-	d := rules.DecideChange(p, &ch)
+	d := rules.DecideChange(p, ch)
 	b.human = b.human || d.NeedsHuman()
 	return json.MarshalEncode(enc, d, json.Deterministic(true))
 }

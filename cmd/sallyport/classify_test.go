@@ -8,8 +8,10 @@ import (
 	"testing"
 
 	"github.com/go-json-experiment/json"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/sallyport/sallyport/rules"
+	"github.com/sallyport/sallyport/rules/schema"
 )
 
 const testPolicy = `version: 1
@@ -159,14 +161,33 @@ func TestClassifyNeverTakesItsBasisFromTheLine(t *testing.T) {
 	}
 }
 
+// decisionSchema is the published schema of a decision.
+func decisionSchema(t testing.TB) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema.Decision))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("decision.schema.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("decision.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // FuzzClassify holds that any input gives one decision or one report for each
-// line that is not empty, and nothing but valid JSON.
+// line that is not empty, and nothing but what the published schema describes.
 func FuzzClassify(f *testing.F) {
 	f.Add([]byte(ordinaryPR(1)))
 	f.Add([]byte(ordinaryPR(2) + "\n\n{}\r\n{\"id\":\"x\",\"id\":\"y\"}\nnull\n[1]\n{"))
 	f.Add([]byte("{\"files\":[{\"path\":\"\\u0000\"}],\"files_complete\":true}\n\xff\xfe"))
 	f.Add([]byte(`{"commits":[{"message":"` + "```" + `\nCo-authored-by: Claude <noreply@anthropic.com>"}],"number":1e400}`))
 	p := testPolicies(f)
+	published := decisionSchema(f)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		want := 0
 		for l := range bytes.SplitSeq(in, []byte("\n")) {
@@ -181,6 +202,13 @@ func FuzzClassify(f *testing.F) {
 			var d rules.Decision
 			if err := json.Unmarshal([]byte(l), &d, json.RejectUnknownMembers(true)); err != nil {
 				t.Fatalf("%v: %q", err, l)
+			}
+			v, err := jsonschema.UnmarshalJSON(strings.NewReader(l))
+			if err == nil {
+				err = published.Validate(v)
+			}
+			if err != nil {
+				t.Fatalf("not as the schema says: %v: %s", err, l)
 			}
 			switch d.Verdict {
 			case rules.VerdictAllow, rules.VerdictWait, rules.VerdictDeny:
@@ -197,29 +225,49 @@ func FuzzClassify(f *testing.F) {
 	})
 }
 
+// repeated gives a text again and again, n lines in all.
+type repeated struct {
+	lines []string
+	n, i  int
+	rest  string
+}
+
+func (r *repeated) Read(p []byte) (int, error) {
+	if r.rest == "" {
+		if r.i == r.n {
+			return 0, io.EOF
+		}
+		r.rest = r.lines[r.i%len(r.lines)]
+		r.i++
+	}
+	n := 0
+	for n < len(p) && r.rest != "" {
+		k := copy(p[n:], r.rest)
+		n, r.rest = n+k, r.rest[k:]
+		if r.rest == "" && r.i < r.n {
+			r.rest = r.lines[r.i%len(r.lines)]
+			r.i++
+		}
+	}
+	return n, nil
+}
+
 // BenchmarkClassify judges ordinary pull requests, one an operation; run it with
 // -cpu 1 for one core's worth.
 func BenchmarkClassify(b *testing.B) {
 	p := testPolicies(b)
-	var in bytes.Buffer
+	in := &repeated{n: b.N}
+	size := 0
 	for i := range 1000 {
-		in.WriteString(ordinaryPR(i) + "\n")
+		in.lines = append(in.lines, ordinaryPR(i)+"\n")
+		size += len(in.lines[i])
 	}
-	text := in.Bytes()
-	b.SetBytes(int64(len(text) / 1000))
+	b.SetBytes(int64(size / len(in.lines)))
 	b.ReportAllocs()
-	done := 0
-	for done < b.N {
-		n := min(b.N-done, 1000)
-		part := text
-		if n < 1000 {
-			part = bytes.Join(bytes.SplitN(text, []byte("\n"), n+1)[:n], []byte("\n"))
-		}
-		a := newApp(nil, nil, io.Discard, io.Discard)
-		if _, _, err := a.classify(b.Context(), p, bytes.NewReader(part)); err != nil {
-			b.Fatal(err)
-		}
-		done += n
+	b.ResetTimer()
+	a := newApp(nil, nil, io.Discard, io.Discard)
+	if _, _, err := a.classify(b.Context(), p, in); err != nil {
+		b.Fatal(err)
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "PRs/s")
 }

@@ -61,7 +61,7 @@ $ sallyport policy test --policy draft.yml cases.yml`,
 		if err != nil {
 			return err
 		}
-		name := ""
+		var name string
 		if len(args) == 1 {
 			name = args[0]
 		} else if name, err = a.findUp(rules.PolicyTestPath); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,7 +54,7 @@ func (r *Repository) Change(ctx context.Context, base, head Revision) (*Facts, e
 		}
 	})
 	wg.Wait()
-	f.Notes = append(files, commits...)
+	f.Notes = slices.Concat(files, commits)
 	if filesErr != nil && !errors.Is(filesErr, context.Canceled) {
 		return nil, fmt.Errorf("reading the changed files: %w", filesErr)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -51,10 +52,18 @@ func HTTP(client *http.Client, serverURL string) Fetch {
 // sends, what the methods return is proved against that checkpoint. It is safe for
 // concurrent use if its Fetch is.
 type Tree struct {
-	fetch    Fetch
-	verifier note.Verifier
-	head     Checkpoint
+	fetch Fetch
+	head  Checkpoint
+
+	// mu guards proved, and is held for looking up only. proved has tiles above the
+	// lowest level, which every proof passes through.
+	mu     sync.Mutex
+	proved map[tlog.Tile][]byte
 }
+
+// maxProved is how many tiles a Tree remembers: 8 MiB, enough for 67 million
+// entries.
+const maxProved = 1024
 
 // Open fetches the newest checkpoint and verifies its signature and origin.
 func Open(ctx context.Context, fetch Fetch, verifier string) (*Tree, error) {
@@ -70,7 +79,7 @@ func Open(ctx context.Context, fetch Fetch, verifier string) (*Tree, error) {
 	if err != nil {
 		return nil, checkpointFault(err)
 	}
-	return &Tree{fetch: fetch, verifier: v, head: head}, nil
+	return &Tree{fetch: fetch, head: head, proved: map[tlog.Tile][]byte{}}, nil
 }
 
 // Checkpoint is the one that the tree is read at.
@@ -78,7 +87,7 @@ func (t *Tree) Checkpoint() Checkpoint { return t.head }
 
 // hashes proves what it reads against the checkpoint.
 func (t *Tree) hashes(ctx context.Context) tlog.HashReader {
-	return tlog.TileHashReader(tlog.Tree{N: t.head.Size, Hash: t.head.Root}, &tileReader{ctx: ctx, fetch: t.fetch})
+	return tlog.TileHashReader(tlog.Tree{N: t.head.Size, Hash: t.head.Root}, &tileReader{ctx: ctx, tree: t})
 }
 
 // Consistent proves that the tree went through an earlier state: that it holds the
@@ -198,8 +207,8 @@ func Verify(ctx context.Context, fetch Fetch, cfg VerifyConfig) (Checkpoint, err
 
 // tileReader gets tiles of hashes for tlog, which proves them.
 type tileReader struct {
-	ctx   context.Context //nolint:containedctx // tlog.TileReader has no place for one; it lives for one call
-	fetch Fetch
+	ctx  context.Context //nolint:containedctx // tlog.TileReader has no place for one; it lives for one call
+	tree *Tree
 }
 
 func (*tileReader) Height() int { return tileHeight }
@@ -207,8 +216,14 @@ func (*tileReader) Height() int { return tileHeight }
 func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	out := make([][]byte, len(tiles))
 	for i, t := range tiles {
+		r.tree.mu.Lock()
+		out[i] = r.tree.proved[t]
+		r.tree.mu.Unlock()
+		if out[i] != nil {
+			continue
+		}
 		path := tilePath(t.L, t.N, t.W)
-		data, err := r.fetch(r.ctx, path)
+		data, err := r.tree.fetch(r.ctx, path)
 		if err != nil {
 			return nil, err
 		}
@@ -220,4 +235,13 @@ func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	return out, nil
 }
 
-func (*tileReader) SaveTiles([]tlog.Tile, [][]byte) {}
+// SaveTiles is called with tiles that are proved.
+func (r *tileReader) SaveTiles(tiles []tlog.Tile, data [][]byte) {
+	r.tree.mu.Lock()
+	defer r.tree.mu.Unlock()
+	for i, t := range tiles {
+		if t.L > 0 && len(r.tree.proved) < maxProved {
+			r.tree.proved[t] = data[i]
+		}
+	}
+}

@@ -40,7 +40,7 @@ type Repository struct {
 	queues        map[string][]*queueEntry
 	codeowners    []obj             // codeowners/errors
 	brought       map[string]*Pull  // commit on a base branch → the pull request that brought it
-	mergeTemp     map[string]string // cache of trial merges
+	truncate      int               // of recursive trees; 0 is the limit of GitHub
 	methods       map[string]bool
 }
 
@@ -84,7 +84,7 @@ func (g *GitHub) addRepo(u *User, o *Organization, name string) *Repository {
 	r := &Repository{
 		g: g, ID: g.newSmallID(), owner: u, org: o, name: name, private: true, created: g.Now(), defaultBranch: "main",
 		refs: map[string]string{}, collaborators: map[int64]string{}, protections: map[string]*Protection{}, labels: map[string]*label{},
-		lastRun: map[int64]int{}, queues: map[string][]*queueEntry{}, brought: map[string]*Pull{}, mergeTemp: map[string]string{},
+		lastRun: map[int64]int{}, queues: map[string][]*queueEntry{}, brought: map[string]*Pull{},
 		methods: map[string]bool{"merge": true, "squash": true, "rebase": true},
 	}
 	g.repos[r.ID] = r

@@ -1,0 +1,117 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// The methods of Tx and Store in this file are what package ledger declares that
+// it needs. Nothing but that package should write with them.
+
+// LedgerHead returns the ledger's size, edge and newest checkpoint: zeros if
+// nothing was appended yet.
+func (t *Tx) LedgerHead() (size int64, edge, checkpoint []byte, err error) {
+	err = t.one("SELECT size, edge, checkpoint FROM ledger_head", nil, &size, &edge, &checkpoint)
+	return size, edge, checkpoint, err
+}
+
+// AddLedgerLeaf stores an entry. It is an error if there is one at that index, or
+// none before it.
+func (t *Tx) AddLedgerLeaf(index int64, leaf, checkpoint, openings []byte) error {
+	if _, err := t.exec("INSERT INTO ledger_leaves (idx, leaf, checkpoint) VALUES (?, ?, ?)", index, blob(leaf), checkpoint); err != nil {
+		return fmt.Errorf("ledger entry %d: %w", index, err)
+	}
+	if len(openings) == 0 {
+		return nil
+	}
+	if _, err := t.exec("INSERT INTO ledger_openings (idx, openings) VALUES (?, ?)", index, openings); err != nil {
+		return fmt.Errorf("ledger entry %d: %w", index, err)
+	}
+	return nil
+}
+
+// AddLedgerNode stores the root of a full subtree. It is an error if there is one.
+func (t *Tx) AddLedgerNode(level int, index int64, hash []byte) error {
+	if _, err := t.exec("INSERT INTO ledger_nodes (level, idx, hash) VALUES (?, ?, ?)", level, index, hash); err != nil {
+		return fmt.Errorf("ledger node %d of level %d: %w", index, level, err)
+	}
+	return nil
+}
+
+// SetLedgerHead replaces the head. It is an error if its size is not from.
+func (t *Tx) SetLedgerHead(from, size int64, edge, checkpoint []byte) error {
+	if size <= from {
+		return fmt.Errorf("the ledger would go from %d to %d entries", from, size)
+	}
+	n, err := t.exec("UPDATE ledger_head SET size = ?, edge = ?, checkpoint = ? WHERE size = ?", size, blob(edge), checkpoint, from)
+	if err == nil && n == 0 {
+		return fmt.Errorf("the ledger does not have %d entries any more", from)
+	}
+	return err
+}
+
+// LedgerOpenings returns the openings of an entry, nil if there are none.
+func (t *Tx) LedgerOpenings(index int64) ([]byte, error) {
+	var out []byte
+	err := t.one("SELECT openings FROM ledger_openings WHERE idx = ?", []any{index}, &out)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return out, err
+}
+
+// SetLedgerOpenings replaces the openings of an entry; nil removes them. SQLite
+// overwrites what it deletes (secure_delete); copies in the write-ahead log go at
+// the next checkpoint of the database, those in backups do not.
+func (t *Tx) SetLedgerOpenings(index int64, openings []byte) error {
+	if len(openings) == 0 {
+		_, err := t.exec("DELETE FROM ledger_openings WHERE idx = ?", index)
+		return err
+	}
+	n, err := t.exec("UPDATE ledger_openings SET openings = ? WHERE idx = ?", openings, index)
+	return missing(n, err)
+}
+
+// LedgerCheckpoint returns the newest signed checkpoint, nil if there is none.
+func (s *Store) LedgerCheckpoint(ctx context.Context) ([]byte, error) {
+	var out []byte
+	err := s.queryOne(ctx, "SELECT checkpoint FROM ledger_head", nil, &out)
+	return out, err
+}
+
+// LedgerLeaves calls fn for the entries from (included) to to (excluded), in their
+// order, as far as there are any.
+func (s *Store) LedgerLeaves(ctx context.Context, from, to int64, fn func(index int64, leaf, checkpoint, openings []byte) error) error {
+	rows, err := s.query(ctx, `SELECT l.idx, l.leaf, l.checkpoint, o.openings FROM ledger_leaves l LEFT JOIN ledger_openings o ON o.idx = l.idx
+		WHERE l.idx >= ? AND l.idx < ? ORDER BY l.idx`, from, to)
+	if err != nil {
+		return err
+	}
+	return each(rows, func(rows *sql.Rows) error {
+		var index int64
+		var leaf, checkpoint, openings []byte
+		if err := rows.Scan(&index, &leaf, &checkpoint, &openings); err != nil {
+			return err
+		}
+		return fn(index, leaf, checkpoint, openings)
+	})
+}
+
+// LedgerNodes returns the roots of full subtrees at a level, from (included) to to
+// (excluded), one after the other, as far as there are any.
+func (s *Store) LedgerNodes(ctx context.Context, level int, from, to int64) ([]byte, error) {
+	rows, err := s.query(ctx, "SELECT hash FROM ledger_nodes WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx", level, from, to)
+	if err != nil {
+		return nil, err
+	}
+	var out []byte
+	err = each(rows, func(rows *sql.Rows) error {
+		var hash []byte
+		err := rows.Scan(&hash)
+		out = append(out, hash...)
+		return err
+	})
+	return out, err
+}
