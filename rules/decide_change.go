@@ -263,9 +263,7 @@ func (j *mergeDoor) mergeNeeds(t *touch, envs []int, earned bool) []Need {
 		} else if env.Gate != GateAuto {
 			j.say(codeAskedAtDeployment, VerdictAllow, at{env: name}, name)
 		}
-		also := slices.Clone(t.also)
-		slices.SortFunc(also, func(a, b alsoTouch) int { return strings.Compare(a.pattern, b.pattern) })
-		for _, a := range also {
+		for _, a := range t.also {
 			if a.env == e && (asks || env.Gate == GateAuto) {
 				out = append(out, Need{Environment: name, Step: StepMerge, Reviewers: a.reviewers, Count: 1, Path: a.path, Pattern: a.pattern})
 			}

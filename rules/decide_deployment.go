@@ -216,8 +216,6 @@ func (h *held) needs(envs []int, forced bool) []Need {
 	case h.d.Range.Files == nil, h.d.Range.FilesComplete != Yes:
 		t.everything()
 	}
-	also := slices.Clone(t.also)
-	slices.SortFunc(also, func(a, b alsoTouch) int { return cmp.Or(cmp.Compare(a.env, b.env), cmp.Compare(a.pattern, b.pattern)) })
 	var out []Need
 	for _, e := range envs {
 		env := h.pc.envs[e]
@@ -226,7 +224,7 @@ func (h *held) needs(envs []int, forced bool) []Need {
 		}
 		name := h.pc.names[e]
 		out = append(out, Need{Environment: name, Step: StepDeploy, Reviewers: env.reviewersOf(h.p), Count: env.count()})
-		for _, a := range also {
+		for _, a := range t.also {
 			if a.env == e {
 				out = append(out, Need{Environment: name, Step: StepDeploy, Reviewers: a.reviewers, Count: 1, Path: a.path, Pattern: a.pattern})
 			}

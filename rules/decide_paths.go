@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -92,7 +93,7 @@ func (s *spot) add(path, pattern, why string) {
 type alsoTouch struct {
 	env       int
 	pattern   string
-	path      string
+	path      string // one that met it; empty where not every path is known
 	reviewers []Reviewer
 }
 
@@ -165,7 +166,7 @@ func (t *touch) path(path string) {
 		// Every also of every environment: an odd path could be any.
 		for e, env := range t.c.envs {
 			for pattern, rs := range env.Also {
-				t.addAlso(e, pattern, path, rs)
+				t.addAlso(e, pattern, "", rs)
 			}
 		}
 		return
@@ -226,6 +227,9 @@ func (t *touch) addAlso(env int, pattern, path string, rs []Reviewer) {
 		}
 	}
 	t.also = append(t.also, alsoTouch{env, pattern, path, rs})
+	slices.SortFunc(t.also, func(a, b alsoTouch) int {
+		return cmp.Or(cmp.Compare(a.env, b.env), cmp.Compare(a.pattern, b.pattern))
+	})
 }
 
 // everything says that what is touched is not fully known.

@@ -44,6 +44,7 @@ reported on standard error by its number and gives no decision. A line has 16 Mi
 at most.`,
 		Example: `$ sallyport classify < changes.jsonl > decisions.jsonl
 $ sallyport classify --policy floor.yml changes.jsonl | jq -r 'select(.verdict != "allow") | .id'
+$ sallyport classify --format text changes.jsonl
 $ sallyport classify --schema`,
 		Args: atMost(1),
 		Annotations: map[string]string{"exit": `0  no decision needs a human
@@ -53,6 +54,9 @@ $ sallyport classify --schema`,
 	}
 	c.Flags().StringVar(&policy, "policy", "", "Judge by this policy `file` (default: "+rules.PolicyPath+")")
 	schema := c.Flags().Bool("schema", false, "Print the JSON Schema of an input line and exit")
+	f := addFormat(c)
+	*f = formatJSON
+	c.Flags().Lookup("format").DefValue = string(formatJSON)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *schema {
 			return a.printSchema(schemaChange)
@@ -70,7 +74,7 @@ $ sallyport classify --schema`,
 		if err != nil {
 			return err
 		}
-		bad, human, err := a.classify(c.Context(), p, in)
+		bad, human, err := a.classify(c.Context(), p, in, *f)
 		switch {
 		case err != nil:
 			return err
@@ -111,12 +115,16 @@ type line struct {
 
 // classify judges lines until the input ends. Several judges work at once; what
 // they say is written in the order of the lines, as soon as the input pauses.
-func (a *app) classify(ctx context.Context, p rules.Policies, in io.Reader) (bad int, human bool, err error) {
+func (a *app) classify(ctx context.Context, p rules.Policies, in io.Reader, f format) (bad int, human bool, err error) {
 	if ctx == nil {
 		ctx = context.Background()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var say sayer = sayJSON
+	if f == formatText {
+		say = a.sayText
+	}
 	judges := runtime.GOMAXPROCS(0)
 	work := make(chan *batch)
 	order := make(chan *batch, 2*judges)
@@ -144,7 +152,7 @@ func (a *app) classify(ctx context.Context, p rules.Policies, in io.Reader) (bad
 	for range judges { // each ends when work is closed
 		go func() {
 			for b := range work {
-				b.judge(p)
+				b.judge(p, say)
 				close(b.judged)
 			}
 		}()
@@ -236,15 +244,18 @@ func readLine(r *bufio.Reader, dst []byte) (out []byte, tooLong bool, err error)
 	}
 }
 
+// sayer writes a decision, by the encoder or to what that writes to.
+type sayer func(*jsontext.Encoder, *bytes.Buffer, *rules.Decision) error
+
 // judge decides on each line of a batch.
-func (b *batch) judge(p rules.Policies) {
+func (b *batch) judge(p rules.Policies, say sayer) {
 	enc := jsontext.NewEncoder(&b.out, jsontext.AllowInvalidUTF8(true))
 	var ch rules.Change
 	for _, l := range b.lines {
 		err := l.err
 		if err == nil {
 			ch = rules.Change{} // nothing of the line before may stay
-			err = b.judgeLine(enc, p, &ch, b.text[l.start:l.end])
+			err = b.judgeLine(enc, p, &ch, b.text[l.start:l.end], say)
 		}
 		if err != nil {
 			b.errs = append(b.errs, fmt.Sprintf("line %d: %v", l.number, err))
@@ -252,7 +263,7 @@ func (b *batch) judge(p rules.Policies) {
 	}
 }
 
-func (b *batch) judgeLine(enc *jsontext.Encoder, p rules.Policies, ch *rules.Change, text []byte) error {
+func (b *batch) judgeLine(enc *jsontext.Encoder, p rules.Policies, ch *rules.Change, text []byte, say sayer) error {
 	if text = bytes.TrimSpace(text); text[0] != '{' {
 		return errors.New("not a change: want one JSON object")
 	}
@@ -262,7 +273,27 @@ func (b *batch) judgeLine(enc *jsontext.Encoder, p rules.Policies, ch *rules.Cha
 	ch.Basis = rules.Stated
 	d := rules.DecideChange(p, ch)
 	b.human = b.human || d.NeedsHuman()
-	return json.MarshalEncode(enc, d, json.Deterministic(true))
+	return say(enc, &b.out, &d)
+}
+
+// sayJSON writes a decision as one line of JSON. It has no map, so its order is
+// always the same.
+func sayJSON(enc *jsontext.Encoder, _ *bytes.Buffer, d *rules.Decision) error {
+	return json.MarshalEncode(enc, d)
+}
+
+// sayText writes a decision as one line for people.
+func (a *app) sayText(_ *jsontext.Encoder, w *bytes.Buffer, d *rules.Decision) error {
+	sign, words := a.mark(*d)
+	fmt.Fprintf(w, "%s %s", sign, words)
+	if h := headline(*d); h != "" {
+		fmt.Fprintf(w, ": %s", h)
+	}
+	if d.Key != "" {
+		fmt.Fprintf(w, "  %s", a.out.dim(visible(d.Key)))
+	}
+	fmt.Fprintln(w)
+	return nil
 }
 
 // jsonProblem says what is wrong with a JSON text, without words about Go.

@@ -70,7 +70,7 @@ func classifyText(t testing.TB, p rules.Policies, in io.Reader) (stdout, stderr 
 	t.Helper()
 	var out, errs bytes.Buffer
 	a := newApp(nil, in, &out, &errs)
-	bad, _, err := a.classify(t.Context(), p, in)
+	bad, _, err := a.classify(t.Context(), p, in, formatJSON)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestClassifyAnswersBeforeTheInputEnds(t *testing.T) {
 		in.seen <- struct{}{}
 		return len(p), nil
 	}), io.Discard)
-	if _, _, err := a.classify(t.Context(), testPolicies(t), in); err != nil {
+	if _, _, err := a.classify(t.Context(), testPolicies(t), in, formatJSON); err != nil {
 		t.Fatal(err)
 	}
 	if n := strings.Count(out.String(), "\n"); n != 3 {
@@ -266,7 +266,7 @@ func BenchmarkClassify(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	a := newApp(nil, nil, io.Discard, io.Discard)
-	if _, _, err := a.classify(b.Context(), p, in); err != nil {
+	if _, _, err := a.classify(b.Context(), p, in, formatJSON); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "PRs/s")

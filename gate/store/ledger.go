@@ -17,8 +17,7 @@ func (t *Tx) LedgerHead() (size int64, edge, checkpoint []byte, err error) {
 	return size, edge, checkpoint, err
 }
 
-// AddLedgerLeaf stores an entry. It is an error if there is one at that index, or
-// none before it.
+// AddLedgerLeaf stores an entry. It is an error if there is one at that index.
 func (t *Tx) AddLedgerLeaf(index int64, leaf, checkpoint, openings []byte) error {
 	if _, err := t.exec("INSERT INTO ledger_leaves (idx, leaf, checkpoint) VALUES (?, ?, ?)", index, blob(leaf), checkpoint); err != nil {
 		return fmt.Errorf("ledger entry %d: %w", index, err)

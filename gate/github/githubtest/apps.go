@@ -292,7 +292,7 @@ func (i *Installation) Permit(by *User, permissions map[string]string) {
 	defer i.app.g.mu.Unlock()
 	i.permissions = maps.Clone(permissions)
 	i.permissions["metadata"] = "read"
-	i.event("new_permissions_accepted", by, nil)
+	i.event("new_permissions_accepted", by, obj{"repositories": i.repoList()})
 }
 
 // Token is a fresh token for all repositories and permissions of the installation.

@@ -75,13 +75,13 @@ type status struct {
 
 // CheckState is what a person sees of a check run.
 type CheckState struct {
-	ID                          int64
-	App, Name, SHA              string
-	Status, Conclusion          string
-	Title, Summary, Text        string
-	ExternalID                  string
-	Annotations                 []Annotation
-	Actions                     []Action
+	ID                   int64
+	App, Name, SHA       string
+	Status, Conclusion   string
+	Title, Summary, Text string
+	ExternalID           string
+	Annotations          []Annotation
+	Actions              []Action
 	// Patches counts the updates after its creation.
 	Patches int
 }

@@ -508,6 +508,9 @@ func (d *Deployment) Status(by *User, state string) {
 func (d *Deployment) setStatus(by *User, state string) *deploymentStatus {
 	g := d.repo.g
 	s := &deploymentStatus{id: g.newID(), state: state, creator: by, app: by.app, at: g.Now()}
+	if d.job != nil {
+		s.logURL = d.job.check.details()
+	}
 	d.statuses = append(d.statuses, s)
 	d.updated = s.at
 	if state == "success" { // earlier successes of the environment become inactive

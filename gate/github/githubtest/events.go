@@ -51,6 +51,9 @@ func (g *GitHub) emitTo(i *Installation, r *Repository, event, action string, by
 		m.repo, org = r.ID, r.org
 		if _, own := p["repository"]; !own {
 			p["repository"] = g.repoView(r)
+			if event == "push" {
+				p["repository"] = g.pushRepoView(r)
+			}
 		}
 	}
 	if org != nil && event != "installation" && event != "installation_repositories" {

@@ -119,7 +119,7 @@ func New(cfg Config) (*GitHub, error) {
 		return nil, fmt.Errorf("starting githubtest: %w", err)
 	}
 	g := &GitHub{
-		cfg: cfg, url: "http://" + listener.Addr().String(), 
+		cfg: cfg, url: "http://" + listener.Addr().String(),
 		client: &http.Client{Timeout: cfg.WebhookTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		lastID: 1_000_000,
 		users:  map[int64]*User{}, orgs: map[int64]*Organization{}, repos: map[int64]*Repository{}, apps: map[int64]*App{},

@@ -56,8 +56,31 @@ func (g *GitHub) handler() http.Handler {
 		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, q *http.Request) { g.serve(w, q, g.routes[r.pattern]) })
 	}
 	mux.HandleFunc("/_oidc/", g.serveOIDC)
+	mux.HandleFunc("/repositories/{id}/", func(w http.ResponseWriter, q *http.Request) { g.byNumber(mux, w, q) })
+	mux.HandleFunc("/repositories/{id}", func(w http.ResponseWriter, q *http.Request) { g.byNumber(mux, w, q) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, q *http.Request) { g.serve(w, q, nil) })
 	return mux
+}
+
+// byNumber serves /repositories/ID/…, where the redirects of renamed repositories
+// lead, as the same below the present name.
+func (g *GitHub) byNumber(mux http.Handler, w http.ResponseWriter, q *http.Request) {
+	g.mu.Lock()
+	r := g.repos[asID(q.PathValue("id"))]
+	name := "unknown/unknown"
+	if r != nil {
+		name = r.fullName()
+	}
+	g.mu.Unlock()
+	rest := strings.TrimPrefix(q.URL.EscapedPath(), "/repositories/"+q.PathValue("id"))
+	to, err := url.Parse("/repos/" + name + rest)
+	if err != nil {
+		http.NotFound(w, q)
+		return
+	}
+	again := q.Clone(q.Context())
+	again.URL.Path, again.URL.RawPath = to.Path, to.RawPath
+	mux.ServeHTTP(w, again)
 }
 
 // Routes lists the operations that are known, as method and path.
@@ -147,7 +170,11 @@ func (g *GitHub) remember(c *call, f *Fault, out answer) answer {
 
 // run is everything between the connection and the answer.
 func (c *call) run() (status int, body []byte, cost int) {
-	for _, name := range []string{"User-Agent", "Accept", "X-GitHub-Api-Version"} {
+	headers := []string{"User-Agent", "Accept", "X-GitHub-Api-Version"}
+	if c.r.URL.Path == "/graphql" {
+		headers = headers[:1] // REST's versions are not GraphQL's
+	}
+	for _, name := range headers {
 		if c.r.Header.Get(name) == "" || name == "User-Agent" && strings.HasPrefix(c.r.Header.Get(name), "Go-http-client") {
 			c.complain("request without a %s header", name)
 		}
@@ -225,7 +252,7 @@ func (c *call) admit() error {
 			return refuse(http.StatusForbidden, "Resource not accessible by integration")
 		}
 	}
-	if strings.Contains(rt.pattern, " /repos/{owner}/{repo}") && c.route.who != byApp|byInstallation {
+	if strings.Contains(rt.pattern, " "+repoPath) {
 		c.repo = c.g.repoByName(c.r.PathValue("owner"), c.r.PathValue("repo"))
 		if c.repo == nil {
 			if moved := c.redirect(); moved != nil {
@@ -233,7 +260,7 @@ func (c *call) admit() error {
 			}
 			return notFound()
 		}
-		if !c.caller.reaches(c.repo) {
+		if c.caller.kind != byApp && !c.caller.reaches(c.repo) {
 			return notFound()
 		}
 	}
@@ -242,11 +269,7 @@ func (c *call) admit() error {
 			return notFound()
 		}
 	}
-	org := c.org
-	if len(rt.need) > 0 && c.repo != nil && strings.Contains(rt.pattern, "/orgs/{org}") {
-		org = nil
-	}
-	if !c.caller.holds(rt.need, c.repo, org) {
+	if !c.caller.holds(rt.need, c.repo, c.org) {
 		c.complain("the token lacks %s", strings.Join(rt.need, " or "))
 		c.header.Set("X-Accepted-GitHub-Permissions", strings.ReplaceAll(strings.Join(rt.need, "; "), ":", "="))
 		return refuse(http.StatusForbidden, "Resource not accessible by integration")

@@ -313,7 +313,9 @@ func (r *Repository) access(u *User) string {
 }
 
 // may reports whether somebody has at least a permission.
-func (r *Repository) may(u *User, permission string) bool { return rank(r.access(u)) >= rank(permission) }
+func (r *Repository) may(u *User, permission string) bool {
+	return rank(r.access(u)) >= rank(permission)
+}
 
 // association is the author_association of somebody in a repository.
 func (r *Repository) association(u *User) string {

@@ -356,9 +356,9 @@ type PullState struct {
 
 // ReviewState is one review, in the order given. State is as in REST (APPROVED …).
 type ReviewState struct {
-	ID                       int64
-	User, State, SHA, Body   string
-	SubmittedAt              time.Time
+	ID                     int64
+	User, State, SHA, Body string
+	SubmittedAt            time.Time
 }
 
 // CommentState is one comment, in the order given. Edits counts changes.

@@ -38,9 +38,9 @@ type Repository struct {
 	environments  []*Environment
 	deployments   []*Deployment
 	queues        map[string][]*queueEntry
-	codeowners    []obj             // codeowners/errors
-	brought       map[string]*Pull  // commit on a base branch → the pull request that brought it
-	truncate      int               // of recursive trees; 0 is the limit of GitHub
+	codeowners    []obj            // codeowners/errors
+	brought       map[string]*Pull // commit on a base branch → the pull request that brought it
+	truncate      int              // of recursive trees; 0 is the limit of GitHub
 	methods       map[string]bool
 }
 
@@ -50,10 +50,10 @@ type label struct {
 }
 
 type activity struct {
-	id                         int64
-	kind, ref, before, after   string
-	actor                      *User
-	at                         time.Time
+	id                       int64
+	kind, ref, before, after string
+	actor                    *User
+	at                       time.Time
 }
 
 // An Owner is an organisation or a user that may own repositories.

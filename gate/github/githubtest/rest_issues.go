@@ -11,12 +11,12 @@ const maxComment = 65536
 
 func issueRoutes() []route {
 	read, write := needs("issues:read", "pull_requests:read"), needs("issues:write", "pull_requests:write")
-	one := repoPath + "/issues/{pull_number}"
+	one := repoPath + "/issues/{issue_number}"
 	return []route{
-		{pattern: "GET " + one + "/comments", who: byToken, need: read, list: true, query: "since", serve: withPull(func(c *call, p *Pull) (any, error) {
+		{pattern: "GET " + one + "/comments", who: byToken, need: read, list: true, query: "since", serve: withIssue(func(c *call, p *Pull) (any, error) {
 			return views(pageOf(c, p.comments), c.g.commentView), nil
 		})},
-		{pattern: "POST " + one + "/comments", who: byToken, need: write, content: true, serve: withPull(func(c *call, p *Pull) (any, error) {
+		{pattern: "POST " + one + "/comments", who: byToken, need: write, content: true, serve: withIssue(func(c *call, p *Pull) (any, error) {
 			body, err := c.commentBody()
 			if err != nil {
 				return nil, err
@@ -25,11 +25,11 @@ func issueRoutes() []route {
 			return c.g.commentView(p.comment(c.caller.user, c.caller.app, body)), nil
 		})},
 		{pattern: "PATCH " + repoPath + "/issues/comments/{comment_id}", who: byToken, need: write, content: true, serve: (*call).patchComment},
-		{pattern: "GET " + one + "/labels", who: byToken, need: read, list: true, serve: withPull(func(c *call, p *Pull) (any, error) {
+		{pattern: "GET " + one + "/labels", who: byToken, need: read, list: true, serve: withIssue(func(c *call, p *Pull) (any, error) {
 			return views(pageOf(c, p.labels), func(l *label) obj { return c.g.labelView(c.repo, l) }), nil
 		})},
-		{pattern: "POST " + one + "/labels", who: byToken, need: write, serve: withPull((*call).postLabels)},
-		{pattern: "DELETE " + one + "/labels/{name}", who: byToken, need: write, serve: withPull(func(c *call, p *Pull) (any, error) {
+		{pattern: "POST " + one + "/labels", who: byToken, need: write, serve: withIssue((*call).postLabels)},
+		{pattern: "DELETE " + one + "/labels/{name}", who: byToken, need: write, serve: withIssue(func(c *call, p *Pull) (any, error) {
 			if err := p.unlabel(c.caller.user, c.r.PathValue("name")); err != nil {
 				return nil, err
 			}

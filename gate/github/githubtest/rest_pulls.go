@@ -77,8 +77,17 @@ func pullRoutes() []route {
 }
 
 func withPull(f func(*call, *Pull) (any, error)) func(*call) (any, error) {
+	return withNumber("pull_number", f)
+}
+
+// withIssue is withPull for the paths that call a pull request an issue.
+func withIssue(f func(*call, *Pull) (any, error)) func(*call) (any, error) {
+	return withNumber("issue_number", f)
+}
+
+func withNumber(name string, f func(*call, *Pull) (any, error)) func(*call) (any, error) {
 	return func(c *call) (any, error) {
-		n, err := c.id("pull_number")
+		n, err := c.id(name)
 		if err != nil {
 			return nil, err
 		}
@@ -242,7 +251,9 @@ func (c *call) putMerge(p *Pull) (any, error) {
 		c.complain("a merge without sha merges whatever the head is by then")
 	}
 	p.refresh()
-	if slices.ContainsFunc(p.files, func(f change) bool { return strings.HasPrefix(f.path, ".github/workflows/") || strings.HasPrefix(f.previous, ".github/workflows/") }) &&
+	if slices.ContainsFunc(p.files, func(f change) bool {
+		return strings.HasPrefix(f.path, ".github/workflows/") || strings.HasPrefix(f.previous, ".github/workflows/")
+	}) &&
 		c.caller.kind == byInstallation && c.caller.tok.permissions["workflows"] == "" {
 		return nil, refuse(http.StatusForbidden, "refusing to allow a GitHub App to create or update workflow `%s` without `workflows` permission", ".github/workflows")
 	}

@@ -26,7 +26,7 @@ func (g *GitHub) fullUserView(u *User) obj {
 	v := g.userView(u)
 	for k, x := range (obj{
 		"name": u.name, "company": nil, "blog": "", "location": nil, "email": nil, "hireable": nil, "bio": nil, "public_repos": 0, "public_gists": 0,
-		"followers": 0, "following": 0, "created_at": stamp(g.Now()), "updated_at": stamp(g.Now()),
+		"followers": 0, "following": 0, "created_at": stamp(g.Now()), "updated_at": stamp(g.Now()), "user_view_type": "public",
 	}) {
 		v[k] = x
 	}

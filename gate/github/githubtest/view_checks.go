@@ -243,7 +243,10 @@ func (g *GitHub) deploymentStatusView(s *deploymentStatus, d *Deployment) obj {
 	v := obj{
 		"url": api + "/statuses/" + itoa(s.id), "id": s.id, "node_id": nodeID("DeploymentStatus", s.id), "state": s.state, "creator": g.userOrNil(s.creator),
 		"description": s.text, "environment": d.env, "target_url": s.logURL, "created_at": stamp(s.at), "updated_at": stamp(s.at), "deployment_url": api,
-		"repository_url": d.repo.api(), "environment_url": s.envURL, "log_url": s.logURL, "performed_via_github_app": nil,
+		"repository_url": d.repo.api(), "environment_url": s.envURL, "performed_via_github_app": nil,
+	}
+	if s.logURL != "" {
+		v["log_url"] = s.logURL
 	}
 	if s.app != nil {
 		v["performed_via_github_app"] = g.appView(s.app)

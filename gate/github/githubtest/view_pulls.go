@@ -51,7 +51,9 @@ func (g *GitHub) pullView(p *Pull, full bool) obj {
 }
 
 // ghost stands for deleted accounts where GitHub shows somebody.
-func (g *GitHub) ghost() *User { return &User{g: g, ID: 10137, Type: "User", login: "ghost", name: "Deleted user"} }
+func (g *GitHub) ghost() *User {
+	return &User{g: g, ID: 10137, Type: "User", login: "ghost", name: "Deleted user"}
+}
 
 // readPullView is the answer to GET …/pulls/{n}: mergeability is null until it has
 // been asked for once.

@@ -48,6 +48,20 @@ func (g *GitHub) repoView(r *Repository) obj {
 	return v
 }
 
+// pushRepoView is a repository in push events, which write some fields otherwise.
+func (g *GitHub) pushRepoView(r *Repository) obj {
+	v := g.repoView(r)
+	v["created_at"], v["pushed_at"] = r.created.Unix(), g.Now().Unix()
+	v["stargazers"], v["master_branch"] = 0, r.defaultBranch
+	owner := g.userView(r.owner)
+	owner["name"], owner["email"] = r.owner.login, textOrNil(r.owner.email)
+	v["owner"] = owner
+	if r.org != nil {
+		v["organization"] = r.org.Name
+	}
+	return v
+}
+
 func (g *GitHub) fullRepoView(r *Repository) obj {
 	v := g.repoView(r)
 	maps.Copy(v, obj{
@@ -196,6 +210,11 @@ func (r *Repository) pushCommitView(c *gitCommit) obj {
 		}
 	}
 	v := simpleCommitView(c)
+	for role, id := range map[string]Identity{"author": c.author, "committer": c.committer} {
+		if u := r.g.userByEmail(id.Email); u != nil {
+			v[role] = obj{"name": id.Name, "email": id.Email, "username": u.login}
+		}
+	}
 	v["distinct"], v["url"], v["added"], v["removed"], v["modified"] = true, r.html("commit", c.sha), added, removed, modified
 	return v
 }
