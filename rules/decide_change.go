@@ -99,7 +99,7 @@ func (j *mergeDoor) say(code Code, v Verdict, fact at, args ...any) {
 }
 
 func changeUnder(v *PolicyVersion, c *Change) Decision {
-	j := &mergeDoor{v: v, p: v.Policy, pc: v.Policy.compiled, c: c, rs: make([]Reason, 0, 8)}
+	j := &mergeDoor{v: v, p: v.Policy, pc: v.Policy.compiled, c: c, rs: make([]Reason, 0, 12)}
 	d := Decision{Authorship: j.pc.agents.Judge(c), Observe: j.p.Mode == ModeObserve}
 	if d.Observe {
 		j.say(codeObserve, VerdictAllow, at{})

@@ -50,26 +50,28 @@ func fill(format string, args []any) string {
 	if len(args) == 0 {
 		return format
 	}
-	b := make([]byte, 0, 2*len(format))
+	var b strings.Builder
+	b.Grow(len(format) + 24*len(args))
 	for _, arg := range args {
 		before, after, ok := strings.Cut(format, "%s")
 		if !ok {
 			panic("rules: more words than blanks in " + strconv.Quote(format))
 		}
-		b = append(b, before...)
+		b.WriteString(before)
 		switch arg := arg.(type) {
 		case string:
-			b = append(b, arg...)
+			b.WriteString(arg)
 		case quoted:
-			b = append(b, quote(string(arg))...)
+			writeQuoted(&b, string(arg))
 		case Login:
-			b = append(b, quote(string(arg))...)
+			writeQuoted(&b, string(arg))
 		default:
 			panic(fmt.Sprintf("rules: a %T in a sentence", arg))
 		}
 		format = after
 	}
-	return string(append(b, format...))
+	b.WriteString(format)
+	return b.String()
 }
 
 // quoted is foreign text on its way into a sentence.
@@ -80,11 +82,18 @@ const maxQuoted = 120 // runes of foreign text in one sentence
 // quote makes foreign text safe to stand in a sentence: in quotation marks, one
 // line, no control or formatting characters, not longer than a line.
 func quote(s string) string {
-	if plainASCII(s) {
-		return `"` + s + `"`
-	}
 	var b strings.Builder
+	writeQuoted(&b, s)
+	return b.String()
+}
+
+func writeQuoted(b *strings.Builder, s string) {
 	b.WriteByte('"')
+	defer b.WriteByte('"')
+	if plainASCII(s) {
+		b.WriteString(s)
+		return
+	}
 	n := 0
 	for _, r := range s {
 		if n++; n > maxQuoted {
@@ -102,8 +111,6 @@ func quote(s string) string {
 			b.WriteRune(r)
 		}
 	}
-	b.WriteByte('"')
-	return b.String()
 }
 
 // plainASCII reports whether text can stand between quotation marks as it is.
