@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -79,7 +80,7 @@ func build(files []string) ([]*entry, error) {
 				return nil, err
 			}
 			if r := evaluate(); r.Error != nil || r.Status == common.StatusApproved || len(rulesHit(r)) != 0 {
-				return nil, fmt.Errorf("%s with %d rules (%s) says %v, %d rules hit, error: %w; want no rule hit", peer, n, s, r.Status, len(rulesHit(r)), r.Error)
+				return nil, errors.Join(fmt.Errorf("%s with %d rules (%s) says %v, %d rules hit; want no rule hit", peer, n, s, r.Status, len(rulesHit(r))), r.Error)
 			}
 			out = append(out, &entry{engine: peer, style: s, rules: n, once: func() { evaluate() }})
 		}

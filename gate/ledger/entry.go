@@ -56,16 +56,17 @@ const (
 )
 
 // Subject is what an entry is about, by ids and never by names. Zero fields are
-// left out.
+// left out. The fields are in the order of their names in JSON, which is the
+// canonical one.
 type Subject struct {
-	Repository  rules.RepositoryID `json:"repository,omitzero"`
-	PullRequest int                `json:"pull_request,omitzero"`
-	Deployment  rules.DeploymentID `json:"deployment,omitzero"`
-	Run         rules.RunID        `json:"run,omitzero"`
-	Attempt     int                `json:"attempt,omitzero"`
-	SHA         rules.SHA          `json:"sha,omitzero"`
+	Attempt    int                `json:"attempt,omitzero"`
+	Deployment rules.DeploymentID `json:"deployment,omitzero"`
 	// Key is the key of an effect or of anything else that has one.
-	Key string `json:"key,omitzero"`
+	Key         string             `json:"key,omitzero"`
+	PullRequest int                `json:"pull_request,omitzero"`
+	Repository  rules.RepositoryID `json:"repository,omitzero"`
+	Run         rules.RunID        `json:"run,omitzero"`
+	SHA         rules.SHA          `json:"sha,omitzero"`
 }
 
 // Entry is one thing to record.
@@ -88,15 +89,16 @@ type Entry struct {
 	Personal map[string]any
 }
 
-// leaf is the form of an entry in the tree.
+// leaf is the form of an entry in the tree. Its fields are in the order of their
+// names, so that encoding it makes canonical JSON.
 type leaf struct {
-	Version  int               `json:"v"`
-	Kind     Kind              `json:"kind"`
-	Time     string            `json:"time"`
-	Subject  Subject           `json:"subject"`
 	Decision string            `json:"decision,omitzero"`
+	Kind     Kind              `json:"kind"`
 	Payload  jsontext.Value    `json:"payload,omitzero"`
 	Personal map[string]string `json:"personal,omitzero"`
+	Subject  Subject           `json:"subject"`
+	Time     string            `json:"time"`
+	Version  int               `json:"v"`
 }
 
 // Opening is what turns a commitment into something to read.
@@ -119,14 +121,11 @@ func encode(e Entry, random io.Reader) (data, openings []byte, err error) {
 	}
 	l.Time = e.Time.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
 	if e.Payload != nil {
-		if l.Payload, err = canonical(e.Payload); err != nil {
+		if l.Payload, err = canonical(e.Payload, impersonal); err != nil {
 			return nil, nil, fmt.Errorf("the payload: %w", err)
 		}
 		if l.Payload.Kind() != '{' {
 			return nil, nil, errors.New("the payload is not a JSON object")
-		}
-		if err := impersonal(l.Payload); err != nil {
-			return nil, nil, fmt.Errorf("the payload: %w", err)
 		}
 	}
 	if len(e.Personal) > MaxPersonal {
@@ -144,7 +143,7 @@ func encode(e Entry, random io.Reader) (data, openings []byte, err error) {
 			if !validName(name) {
 				return nil, nil, fmt.Errorf("the personal value's name %q is not lower-case letters, digits and underscores", name)
 			}
-			value, err := canonical(e.Personal[name])
+			value, err := canonical(e.Personal[name], nil)
 			if err != nil {
 				return nil, nil, fmt.Errorf("the personal value %q: %w", name, err)
 			}
@@ -162,7 +161,12 @@ func encode(e Entry, random io.Reader) (data, openings []byte, err error) {
 			return nil, nil, fmt.Errorf("openings: %w", err)
 		}
 	}
-	if data, err = canonical(l); err != nil {
+	for _, n := range []int64{int64(l.Subject.Attempt), int64(l.Subject.Deployment), int64(l.Subject.PullRequest), int64(l.Subject.Repository), int64(l.Subject.Run)} {
+		if n < 0 || n > maxWhole {
+			return nil, nil, fmt.Errorf("the subject has the number %d", n)
+		}
+	}
+	if data, err = json.Marshal(l, json.Deterministic(true)); err != nil {
 		return nil, nil, err
 	}
 	if len(data) > MaxLeaf {
@@ -198,7 +202,7 @@ func ParseLeaf(data []byte) (Record, error) {
 	if l.Version != version {
 		return Record{}, fmt.Errorf("a leaf of version %d, want %d", l.Version, version)
 	}
-	again, err := recanonical(data)
+	again, err := recanonical(data, nil)
 	if err != nil {
 		return Record{}, fmt.Errorf("leaf: %w", err)
 	}
@@ -227,19 +231,20 @@ func validName(s string) bool {
 	return s != "" && len(s) <= maxName && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
 }
 
-// canonical encodes a value as RFC 8785 says.
-func canonical(v any) (jsontext.Value, error) {
+// canonical encodes a value as RFC 8785 says. Strings are shown to look, if it is
+// not nil, members' names with member set.
+func canonical(v any, look func(text string, member bool) error) (jsontext.Value, error) {
 	raw, err := json.Marshal(v, json.Deterministic(true))
 	if err != nil {
 		return nil, err
 	}
-	return recanonical(raw)
+	return recanonical(raw, look)
 }
 
 // recanonical brings JSON into the form of RFC 8785. That form has no room for
 // large whole numbers, and they are refused rather than rounded.
-func recanonical(raw []byte) (jsontext.Value, error) {
-	d := jsontext.NewDecoder(bytes.NewReader(raw))
+func recanonical(raw []byte, look func(text string, member bool) error) (jsontext.Value, error) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(raw))
 	for {
 		tok, err := d.ReadToken()
 		if errors.Is(err, io.EOF) {
@@ -248,16 +253,24 @@ func recanonical(raw []byte) (jsontext.Value, error) {
 		if err != nil {
 			return nil, err
 		}
-		if tok.Kind() != '0' {
-			continue
-		}
-		text := tok.String()
-		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-			if n > maxWhole || n < -maxWhole {
+		switch tok.Kind() {
+		case '0':
+			text := tok.String()
+			if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+				if n > maxWhole || n < -maxWhole {
+					return nil, fmt.Errorf("the number %s is beyond 2⁵³", text)
+				}
+			} else if strings.Trim(text, "-0123456789") == "" {
 				return nil, fmt.Errorf("the number %s is beyond 2⁵³", text)
 			}
-		} else if strings.Trim(text, "-0123456789") == "" {
-			return nil, fmt.Errorf("the number %s is beyond 2⁵³", text)
+		case '"':
+			if look == nil {
+				continue
+			}
+			kind, n := d.StackIndex(d.StackDepth())
+			if err := look(tok.String(), kind == '{' && n%2 == 1); err != nil {
+				return nil, err
+			}
 		}
 	}
 	v := jsontext.Value(bytes.Clone(raw))

@@ -234,7 +234,7 @@ func (v *exportVerifier) line(line []byte, rest *lines) error {
 		}
 		return faultAt(FaultMissing, at, "entry %d follows on entry %d", l.Index, at-1)
 	}
-	data, err := recanonical(l.Entry)
+	data, err := recanonical(l.Entry, nil)
 	if err != nil {
 		return &Fault{Kind: FaultMalformed, From: at, To: at + 1, Text: "it cannot be read: " + err.Error(), err: err}
 	}

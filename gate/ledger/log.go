@@ -83,26 +83,54 @@ func New(cfg Config) (*Log, error) {
 	return &Log{signer: signer, verifier: verifier, random: cfg.Random}, nil
 }
 
+// Batch is entries that are encoded and can be appended. It may be appended once
+// to each of several attempts of a transaction.
+type Batch struct{ entries []encoded }
+
+// encoded is an entry ready to be stored.
+type encoded struct {
+	leaf, openings []byte
+	hash           tlog.Hash
+}
+
+// Prepare encodes entries, so that a transaction which others wait for need not.
+// Every mistake in an entry is found here.
+func (l *Log) Prepare(entries ...Entry) (*Batch, error) {
+	if len(entries) == 0 || len(entries) > MaxAppend {
+		return nil, fmt.Errorf("preparing the ledger's entries: %d of them, want 1 to %d", len(entries), MaxAppend)
+	}
+	b := &Batch{entries: make([]encoded, len(entries))}
+	for i, e := range entries {
+		data, openings, err := encode(e, l.random)
+		if err != nil {
+			return nil, fmt.Errorf("preparing the ledger's entries: number %d of %d: %w", i+1, len(entries), err)
+		}
+		b.entries[i] = encoded{leaf: data, openings: openings, hash: tlog.RecordHash(data)}
+	}
+	return b, nil
+}
+
 // Append records entries in the caller's transaction, in their order, and returns
 // the checkpoint that holds once the transaction commits. An error means that the
 // transaction must be rolled back. It is or wraps [ErrForked] or [ErrShrunk] if
 // the store is not what it was.
 func (l *Log) Append(tx Tx, entries ...Entry) (Checkpoint, error) {
-	if len(entries) == 0 || len(entries) > MaxAppend {
-		return Checkpoint{}, fmt.Errorf("appending to the ledger: %d entries, want 1 to %d", len(entries), MaxAppend)
+	b, err := l.Prepare(entries...)
+	if err != nil {
+		return Checkpoint{}, err
 	}
+	return l.AppendBatch(tx, b)
+}
+
+// AppendBatch is [Log.Append] for entries that are prepared.
+func (l *Log) AppendBatch(tx Tx, b *Batch) (Checkpoint, error) {
 	from, tree, err := l.head(tx)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("appending to the ledger: %w", err)
 	}
-	type encoded struct{ leaf, openings []byte }
-	all := make([]encoded, len(entries))
 	var nodeErr error
-	for i, e := range entries {
-		if all[i].leaf, all[i].openings, err = encode(e, l.random); err != nil {
-			return Checkpoint{}, fmt.Errorf("appending to the ledger: entry %d of %d: %w", i+1, len(entries), err)
-		}
-		tree.add(tlog.RecordHash(all[i].leaf), func(level int, index int64, h tlog.Hash) {
+	for _, e := range b.entries {
+		tree.add(e.hash, func(level int, index int64, h tlog.Hash) {
 			if nodeErr == nil {
 				nodeErr = tx.AddLedgerNode(level, index, h[:])
 			}
@@ -115,9 +143,9 @@ func (l *Log) Append(tx Tx, entries ...Entry) (Checkpoint, error) {
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	for i, e := range all {
+	for i, e := range b.entries {
 		var signed []byte
-		if i == len(all)-1 {
+		if i == len(b.entries)-1 {
 			signed = head.Note
 		}
 		if err := tx.AddLedgerLeaf(from+int64(i), e.leaf, signed, e.openings); err != nil {

@@ -203,6 +203,13 @@ each:
 	return out
 }
 
+// AllViolations lists all of them, those that Allow names too.
+func (g *GitHub) AllViolations() []Violation {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return append([]Violation(nil), g.violations...)
+}
+
 // Allow names a violation that a test provokes: each whose text contains the text.
 func (g *GitHub) Allow(text string) {
 	g.mu.Lock()

@@ -332,3 +332,10 @@ func (r *Repository) association(u *User) string {
 		return "CONTRIBUTOR"
 	}
 }
+
+// Slug is the team's present slug.
+func (t *Team) Slug() string {
+	t.org.g.mu.Lock()
+	defer t.org.g.mu.Unlock()
+	return t.slug
+}
