@@ -400,6 +400,9 @@ func placeLabel(p rules.Placement) string {
 }
 
 func (a *app) showFiles(w io.Writer, groups []*fileGroup, ch *rules.Change) {
+	if len(ch.Files) == 0 && ch.FilesComplete == rules.Yes {
+		return
+	}
 	fmt.Fprintf(w, "\n%s\n", a.out.strong("FILES"))
 	if ch.FilesComplete != rules.Yes {
 		fmt.Fprintf(w, "  %s\n", a.out.wait("The list is not complete: the change counts as touching everything."))
