@@ -46,7 +46,8 @@ type Tx interface {
 type Config struct {
 	// Key signs the checkpoints. It is required.
 	Key Key
-	// Random gives the salts. Nil is crypto/rand's.
+	// Random gives the salts. It must be safe for concurrent use where the ledger
+	// is. Nil is crypto/rand's.
 	Random io.Reader
 }
 

@@ -50,7 +50,8 @@ type Fate struct {
 	Unanswered bool
 	// Copies is how many more times it is sent, with the same GUID.
 	Copies int
-	// Behind lets so many later webhooks overtake it; if none come it goes last.
+	// Behind lets so many later webhooks overtake it; if they do not come it goes
+	// when Settle is called.
 	Behind int
 	// Hold keeps it until App.ReleaseHeld.
 	Hold bool
@@ -149,15 +150,14 @@ func (g *GitHub) attempt(m *message, f Fate, redelivery bool) *Delivery {
 	return d
 }
 
-// next takes the attempt that is to be sent next.
-func (a *App) next() *Delivery {
-	at := 0
-	for i, d := range a.queue {
-		if d.behind == 0 {
-			at = i
-			break
-		}
-	}
+// ready is the position of the attempt that may be sent next, or -1: the first that
+// waits for no other.
+func (a *App) ready() int {
+	return slices.IndexFunc(a.queue, func(d *Delivery) bool { return d.behind == 0 })
+}
+
+// next takes the attempt at a position; what it overtakes waits for one less.
+func (a *App) next(at int) *Delivery {
 	d := a.queue[at]
 	a.queue = slices.Delete(a.queue, at, at+1)
 	for _, o := range a.queue[:at] {
@@ -172,13 +172,13 @@ func (a *App) send() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for {
-		for len(a.queue) == 0 && !g.closing {
+		for a.ready() < 0 && !g.closing {
 			g.changed.Wait()
 		}
 		if g.closing {
 			return
 		}
-		d := a.next()
+		d := a.next(a.ready())
 		a.sending++
 		url, head := a.webhookURL, a.headers(d)
 		g.mu.Unlock()
@@ -261,6 +261,12 @@ func (g *GitHub) Settle(ctx context.Context) error {
 		busy := false
 		for _, a := range g.apps {
 			busy = busy || len(a.queue) > 0 || a.sending > 0
+			if a.sending == 0 && a.ready() < 0 {
+				for _, d := range a.queue { // nothing more comes to overtake them
+					d.behind = 0
+				}
+				g.changed.Broadcast()
+			}
 		}
 		switch {
 		case !busy || g.closing:
