@@ -60,16 +60,22 @@ func (k WorkKey) String() string {
 
 // Valid reports what is wrong with a key; nil means that it names something.
 func (k WorkKey) Valid() error {
-	needs := map[WorkKind]struct{ repository, number, sha, ref bool }{
-		WorkPullRequest:  {repository: true, number: true},
-		WorkHead:         {repository: true, sha: true},
-		WorkMergeGroup:   {repository: true, sha: true, ref: true},
-		WorkRun:          {repository: true, number: true},
-		WorkRepository:   {repository: true},
-		WorkInstallation: {number: true},
-		WorkOwner:        {number: true},
+	var need struct{ repository, number, sha, ref bool }
+	ok := true
+	switch k.Kind {
+	case WorkPullRequest, WorkRun:
+		need.repository, need.number = true, true
+	case WorkHead:
+		need.repository, need.sha = true, true
+	case WorkMergeGroup:
+		need.repository, need.sha, need.ref = true, true, true
+	case WorkRepository:
+		need.repository = true
+	case WorkInstallation, WorkOwner:
+		need.number = true
+	default:
+		ok = false
 	}
-	need, ok := needs[k.Kind]
 	switch {
 	case !ok:
 		return fmt.Errorf("work of kind %q is not known", k.Kind)

@@ -271,6 +271,7 @@ func recanonical(raw []byte, look func(text string, member bool) error) (jsontex
 			if err := look(tok.String(), kind == '{' && n%2 == 1); err != nil {
 				return nil, err
 			}
+		default: // nothing to look at
 		}
 	}
 	v := jsontext.Value(bytes.Clone(raw))

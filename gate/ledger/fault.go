@@ -35,7 +35,7 @@ const (
 )
 
 // Fault is the first thing that is wrong with a ledger.
-type Fault struct {
+type Fault struct { //nolint:errname // it is the ledger's fault, and names the entry
 	Kind FaultKind
 	// From and To are the first entry that is bad, or, where that cannot be told
 	// more exactly, the range that it is in, To excluded. Equal if the fault is

@@ -211,8 +211,10 @@ type tileReader struct {
 	tree *Tree
 }
 
+// Height is that of all tiles.
 func (*tileReader) Height() int { return tileHeight }
 
+// ReadTiles gets tiles that are still to be proved.
 func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	out := make([][]byte, len(tiles))
 	for i, t := range tiles {

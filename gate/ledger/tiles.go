@@ -27,12 +27,13 @@ const (
 type Reader interface {
 	// LedgerCheckpoint returns the newest signed checkpoint, nil if there is none.
 	LedgerCheckpoint(ctx context.Context) ([]byte, error)
-	// LedgerLeaves calls fn for the entries from (included) to to (excluded), in
-	// their order, as far as there are any. Checkpoint and openings are nil where
+	// LedgerLeaves calls fn for the entries with indexes of from or more and less
+	// than to, in their order, as far as there are any. Checkpoint and openings are nil where
 	// there are none. fn may keep what it is given.
 	LedgerLeaves(ctx context.Context, from, to int64, fn func(index int64, leaf, checkpoint, openings []byte) error) error
-	// LedgerNodes returns the roots that AddLedgerNode stored at a level, from
-	// (included) to to (excluded), one after the other, as far as there are any.
+	// LedgerNodes returns the roots that AddLedgerNode stored at a level with
+	// indexes of from or more and less than to, one after the other, as far as there
+	// are any.
 	LedgerNodes(ctx context.Context, level int, from, to int64) ([]byte, error)
 }
 
@@ -169,7 +170,7 @@ func NewHandler(r Reader, verifier string) http.Handler {
 			h.Set("Cache-Control", cache)
 			h.Set("X-Content-Type-Options", "nosniff")
 			h.Set("Content-Length", strconv.Itoa(len(data)))
-			_, _ = w.Write(data) // the client went away
+			_, _ = w.Write(data) //nolint:gosec // G705: it is never HTML, see nosniff; an error is a client that went away
 		}
 	}
 	mux.HandleFunc("GET /ledger/checkpoint", func(w http.ResponseWriter, req *http.Request) {

@@ -19,14 +19,36 @@ const maxFactDeliveries = 64
 // Accept stores a delivery with its marks and facts. Where Accept returns nil they
 // are on the disk. A delivery whose id and body are known changes nothing.
 func (s *Store) Accept(ctx context.Context, d rules.Delivery) (known bool, err error) {
-	err = s.Update(ctx, func(tx *Tx) error {
-		known, err = tx.accept(d)
-		return err
-	})
+	if err = sound(d); err == nil {
+		err = s.updateWhole(ctx, func(tx *Tx) error {
+			known, err = tx.accept(d)
+			return err
+		})
+	}
 	if err != nil {
 		return false, fmt.Errorf("accepting delivery %q: %w", d.ID, err)
 	}
 	return known, nil
+}
+
+// sound finds what is wrong with a delivery before anything of it is stored.
+func sound(d rules.Delivery) error {
+	for _, f := range d.Facts {
+		if f.Kind == "" || f.Key == "" || !f.Payload.IsValid() {
+			return fmt.Errorf("a fact of kind %q with the key %q is incomplete", f.Kind, f.Key)
+		}
+		if f.Subject != (rules.WorkKey{}) {
+			if err := f.Subject.Valid(); err != nil {
+				return err
+			}
+		}
+	}
+	for _, m := range d.Marks {
+		if err := m.Key.Valid(); err != nil {
+			return fmt.Errorf("marking: %w", err)
+		}
+	}
+	return nil
 }
 
 func (t *Tx) accept(d rules.Delivery) (known bool, err error) {
@@ -76,16 +98,10 @@ type Fact struct {
 	Confirmed rules.Tri
 }
 
-// addFact stores a fact, or adds a delivery to the fact of the same key.
+// addFact stores a fact that is sound, or adds a delivery to the fact of the same key.
 func (t *Tx) addFact(f rules.EventFact, delivery string, now time.Time) error {
-	if f.Kind == "" || f.Key == "" || !f.Payload.IsValid() {
-		return fmt.Errorf("a fact of kind %q with the key %q is incomplete", f.Kind, f.Key)
-	}
 	subject := ""
 	if f.Subject != (rules.WorkKey{}) {
-		if err := f.Subject.Valid(); err != nil {
-			return err
-		}
 		subject = f.Subject.String()
 	}
 	if _, err := t.exec(`INSERT INTO facts (kind, key, subject, repository, event, action, sender, payload, received_at)

@@ -80,8 +80,8 @@ func (s *Store) LedgerCheckpoint(ctx context.Context) ([]byte, error) {
 	return out, err
 }
 
-// LedgerLeaves calls fn for the entries from (included) to to (excluded), in their
-// order, as far as there are any.
+// LedgerLeaves calls fn for the entries with indexes of from or more and less than
+// to, in their order, as far as there are any.
 func (s *Store) LedgerLeaves(ctx context.Context, from, to int64, fn func(index int64, leaf, checkpoint, openings []byte) error) error {
 	rows, err := s.query(ctx, `SELECT l.idx, l.leaf, l.checkpoint, o.openings FROM ledger_leaves l LEFT JOIN ledger_openings o ON o.idx = l.idx
 		WHERE l.idx >= ? AND l.idx < ? ORDER BY l.idx`, from, to)
@@ -98,8 +98,8 @@ func (s *Store) LedgerLeaves(ctx context.Context, from, to int64, fn func(index 
 	})
 }
 
-// LedgerNodes returns the roots of full subtrees at a level, from (included) to to
-// (excluded), one after the other, as far as there are any.
+// LedgerNodes returns the roots of full subtrees at a level with indexes of from or
+// more and less than to, one after the other, as far as there are any.
 func (s *Store) LedgerNodes(ctx context.Context, level int, from, to int64) ([]byte, error) {
 	rows, err := s.query(ctx, "SELECT hash FROM ledger_nodes WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx", level, from, to)
 	if err != nil {

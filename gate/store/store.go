@@ -200,11 +200,11 @@ func unstamp(n int64) time.Time {
 
 // query runs a prepared read.
 func (s *Store) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
-	stmt, err := s.read(ctx, text)
+	stmt, err := s.read(ctx, text) //nolint:sqlclosecheck // kept until the store closes
 	if err != nil {
 		return nil, err
 	}
-	return stmt.QueryContext(ctx, args...) //nolint:sqlclosecheck // the caller closes it
+	return stmt.QueryContext(ctx, args...)
 }
 
 func (s *Store) read(ctx context.Context, text string) (*sql.Stmt, error) {
@@ -216,7 +216,7 @@ func (s *Store) read(ctx context.Context, text string) (*sql.Stmt, error) {
 	if stmt := s.reads[text]; stmt != nil {
 		return stmt, nil
 	}
-	stmt, err := s.readDB.PrepareContext(ctx, text)
+	stmt, err := s.readDB.PrepareContext(ctx, text) //nolint:sqlclosecheck // kept until the store closes
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +227,7 @@ func (s *Store) read(ctx context.Context, text string) (*sql.Stmt, error) {
 // queryOne runs a prepared read for one row. It returns [ErrNotFound] if there is
 // none.
 func (s *Store) queryOne(ctx context.Context, text string, args []any, into ...any) error {
-	stmt, err := s.read(ctx, text)
+	stmt, err := s.read(ctx, text) //nolint:sqlclosecheck // kept until the store closes
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,10 @@ func (t *Tx) Mark(m rules.Mark, now time.Time) error {
 
 // Mark is [Tx.Mark] for any number of marks in a transaction of its own.
 func (s *Store) Mark(ctx context.Context, now time.Time, marks ...rules.Mark) error {
-	return s.Update(ctx, func(tx *Tx) error {
+	if err := sound(rules.Delivery{Marks: marks}); err != nil {
+		return err
+	}
+	return s.updateWhole(ctx, func(tx *Tx) error {
 		for _, m := range marks {
 			if err := tx.Mark(m, now); err != nil {
 				return err
@@ -152,6 +155,7 @@ func (s *Store) Take(ctx context.Context, worker string, now time.Time, lease ti
 		return Work{}, fmt.Errorf("a lease token: %w", err)
 	}
 	var out Work
+	nothing := false
 	err := s.Update(ctx, func(tx *Tx) error {
 		if _, err := tx.exec(`UPDATE work SET poisoned_at = ?1, lease = '', worker = '', error = 'its workers did not come back'
 			WHERE poisoned_at = 0 AND lease <> '' AND free_at <= ?1 AND attempts >= ?2`, max(1, stamp(now)), s.cfg.Retry.Attempts); err != nil {
@@ -159,7 +163,10 @@ func (s *Store) Take(ctx context.Context, worker string, now time.Time, lease ti
 		}
 		var key string
 		if err := tx.one("SELECT key FROM work WHERE poisoned_at = 0 AND due_at <= ?1 AND free_at <= ?1 ORDER BY priority, due_at LIMIT 1",
-			[]any{stamp(now)}, &key); err != nil {
+			[]any{stamp(now)}, &key); errors.Is(err, ErrNotFound) {
+			nothing = true // what was set apart stays so
+			return nil
+		} else if err != nil {
 			return err
 		}
 		var err error
@@ -174,6 +181,9 @@ func (s *Store) Take(ctx context.Context, worker string, now time.Time, lease ti
 	})
 	if err != nil {
 		return Work{}, err
+	}
+	if nothing {
+		return Work{}, ErrNotFound
 	}
 	return out, nil
 }

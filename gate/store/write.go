@@ -17,7 +17,10 @@ const (
 
 // job is one caller's write.
 type job struct {
-	fn    func(*Tx) error
+	fn func(*Tx) error
+	// whole says that fn finds every mistake before it writes anything, so that it
+	// needs no savepoint. If it fails after all, the whole group does.
+	whole bool
 	state atomic.Int32
 	err   error
 	// panicked is what fn panicked with; it goes on in the caller.
@@ -33,7 +36,16 @@ type job struct {
 // anything, nor call the Store. It is called at most once. A ctx that ends before
 // fn has begun ends the waiting; one that ends later changes nothing.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
-	j := &job{fn: fn, done: make(chan struct{})}
+	return s.submit(ctx, &job{fn: fn, done: make(chan struct{})})
+}
+
+// updateWhole is Update for a function that finds every mistake before it writes
+// anything.
+func (s *Store) updateWhole(ctx context.Context, fn func(*Tx) error) error {
+	return s.submit(ctx, &job{fn: fn, whole: true, done: make(chan struct{})})
+}
+
+func (s *Store) submit(ctx context.Context, j *job) error {
 	select {
 	case s.queue <- j:
 	case <-ctx.Done():
@@ -130,7 +142,8 @@ func (s *Store) run(w *writing, group []*job) error {
 // one runs a job in its savepoint, or without one where it is alone. The error is
 // one that ends the whole transaction.
 func (s *Store) one(w *writing, j *job, alone bool) error {
-	if !alone {
+	bare := alone || j.whole
+	if !bare {
 		if err := w.exec("SAVEPOINT one"); err != nil {
 			return err
 		}
@@ -146,7 +159,10 @@ func (s *Store) one(w *writing, j *job, alone bool) error {
 	if tx.broken != nil {
 		return tx.broken
 	}
-	if alone {
+	if j.whole && tx.wrote && (j.err != nil || j.panicked != nil) {
+		return errors.Join(errors.New("a write failed half-way"), j.err)
+	}
+	if bare {
 		return nil
 	}
 	if j.err != nil || j.panicked != nil {
@@ -178,12 +194,12 @@ func (w *writing) stmt(text string) (*sql.Stmt, error) {
 	return stmt, nil
 }
 
-func (w *writing) exec(text string, args ...any) error {
-	stmt, err := w.stmt(text)
+func (w *writing) exec(text string) error {
+	stmt, err := w.stmt(text) //nolint:sqlclosecheck // kept until the store closes
 	if err != nil {
 		return err
 	}
-	_, err = stmt.ExecContext(context.Background(), args...)
+	_, err = stmt.ExecContext(context.Background())
 	return err
 }
 
@@ -199,6 +215,7 @@ type Tx struct {
 	w     *writing
 	store *Store
 	over  bool
+	wrote bool // a statement was run
 	// broken is an error after which the connection cannot be trusted to be in the
 	// transaction that it should be in.
 	broken error
@@ -216,10 +233,11 @@ func (t *Tx) exec(text string, args ...any) (int64, error) {
 	if err := t.check(); err != nil {
 		return 0, err
 	}
-	stmt, err := t.w.stmt(text)
+	stmt, err := t.w.stmt(text) //nolint:sqlclosecheck // kept until the store closes
 	if err != nil {
 		return 0, t.judge(err)
 	}
+	t.wrote = true
 	result, err := stmt.ExecContext(context.Background(), args...)
 	if err != nil {
 		return 0, t.judge(err)
@@ -232,7 +250,7 @@ func (t *Tx) one(text string, args []any, into ...any) error {
 	if err := t.check(); err != nil {
 		return err
 	}
-	stmt, err := t.w.stmt(text)
+	stmt, err := t.w.stmt(text) //nolint:sqlclosecheck // kept until the store closes
 	if err != nil {
 		return t.judge(err)
 	}
@@ -241,22 +259,6 @@ func (t *Tx) one(text string, args []any, into ...any) error {
 		return ErrNotFound
 	}
 	return t.judge(err)
-}
-
-// all runs a query and calls fn for each row.
-func (t *Tx) all(text string, args []any, fn func(*sql.Rows) error) error {
-	if err := t.check(); err != nil {
-		return err
-	}
-	stmt, err := t.w.stmt(text)
-	if err != nil {
-		return t.judge(err)
-	}
-	rows, err := stmt.QueryContext(context.Background(), args...)
-	if err != nil {
-		return t.judge(err)
-	}
-	return t.judge(each(rows, fn))
 }
 
 // judge tells errors after which SQLite may have rolled the whole transaction back
