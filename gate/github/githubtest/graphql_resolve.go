@@ -1,0 +1,435 @@
+package githubtest
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+type gqlFields = map[string]func(map[string]any) (any, error)
+
+func (x *gqlRun) query() *gqlObject {
+	return &gqlObject{"Query", gqlFields{
+		"rateLimit": lazy(func() any { return x.rateLimit() }),
+		"viewer":    lazy(func() any { return x.user(x.c.caller.user) }),
+		"repository": func(args map[string]any) (any, error) {
+			owner, _ := args["owner"].(string)
+			name, _ := args["name"].(string)
+			g := x.c.g
+			r := g.repoByName(owner, name)
+			if r == nil {
+				r = g.redirects[strings.ToLower(owner+"/"+name)]
+			}
+			if r == nil || !x.c.caller.reaches(r) {
+				return nil, refuse(http.StatusNotFound, "Could not resolve to a Repository with the name '%s/%s'.", owner, name)
+			}
+			return x.repository(r), nil
+		},
+	}}
+}
+
+// need refuses a field to a token that lacks a permission.
+func (x *gqlRun) need(permission string, r *Repository) error {
+	if x.c.caller.holds(needs(permission), r, nil) {
+		return nil
+	}
+	x.c.complain("GraphQL: the token lacks %s", permission)
+	return refuse(http.StatusForbidden, "Resource not accessible by integration")
+}
+
+func (x *gqlRun) rateLimit() *gqlObject {
+	g := x.c.g
+	limit, used, from := g.cfg.Limits.PerHour, x.points, g.Now()
+	if limit < 0 {
+		limit = 1_000_000
+	}
+	if w := g.windows["primary graphql "+x.c.caller.key()]; w != nil {
+		w.used += x.points - 1 // one was taken before the query was read
+		used, from = w.used, w.from
+	}
+	return &gqlObject{"RateLimit", gqlFields{
+		"cost": value(x.points), "limit": value(limit), "used": value(used), "remaining": value(max(0, limit-used)), "nodeCount": value(x.nodes),
+		"resetAt": value(stamp(from.Add(time.Hour))),
+	}}
+}
+
+func (x *gqlRun) user(u *User) *gqlObject {
+	if u == nil || u.gone {
+		return nil
+	}
+	kind := u.Type
+	if kind != "Bot" {
+		kind = "User"
+	}
+	return &gqlObject{kind, gqlFields{
+		// A bot's login has no [bot] here, other than in REST.
+		"login": value(strings.TrimSuffix(u.login, "[bot]")), "databaseId": value(u.ID), "id": value(nodeID("User", u.ID)), "name": value(textOrNil(u.name)),
+		"url": value(x.c.g.cfg.WebURL + "/" + u.login),
+	}}
+}
+
+func (x *gqlRun) repository(r *Repository) *gqlObject {
+	return &gqlObject{"Repository", gqlFields{
+		"databaseId": value(r.ID), "id": value(nodeID("Repository", r.ID)), "name": value(r.name), "nameWithOwner": value(r.fullName()),
+		"isPrivate": value(r.private), "defaultBranchRef": lazy(func() any { return x.ref(r, "refs/heads/"+r.defaultBranch) }),
+		"ref": func(args map[string]any) (any, error) {
+			name, _ := args["qualifiedName"].(string)
+			if !strings.HasPrefix(name, "refs/") {
+				name = "refs/heads/" + name
+			}
+			return x.ref(r, name), x.need("contents:read", r)
+		},
+		"pullRequest": func(args map[string]any) (any, error) {
+			if err := x.need("pull_requests:read", r); err != nil {
+				return nil, err
+			}
+			n := toInt(args["number"])
+			p := r.pull(n)
+			if p == nil {
+				return nil, refuse(http.StatusNotFound, "Could not resolve to a PullRequest with the number of %d.", n)
+			}
+			return x.pull(p), nil
+		},
+		"pullRequests": func(args map[string]any) (any, error) {
+			if err := x.need("pull_requests:read", r); err != nil {
+				return nil, err
+			}
+			states, _ := args["states"].([]any)
+			var all []*Pull
+			for _, p := range r.pulls {
+				if is(text(args["baseRefName"]), p.baseRef) && is(text(args["headRefName"]), p.headRef) && (len(states) == 0 || slices.Contains(states, any(p.stateName()))) {
+					all = append(all, p)
+				}
+			}
+			return connection("PullRequestConnection", all, x.pull)(args)
+		},
+		"object": func(args map[string]any) (any, error) {
+			if err := x.need("contents:read", r); err != nil {
+				return nil, err
+			}
+			if oid := text(args["oid"]); oid != "" {
+				return x.gitObject(r, oid), nil
+			}
+			return x.expression(r, text(args["expression"])), nil
+		},
+		"mergeQueue": func(args map[string]any) (any, error) {
+			if err := x.need("pull_requests:read", r); err != nil {
+				return nil, err
+			}
+			branch := cmpOr(text(args["branch"]), r.defaultBranch)
+			if !r.requirements(branch).mergeQueue {
+				return (*gqlObject)(nil), nil
+			}
+			return &gqlObject{"MergeQueue", gqlFields{
+				"id":      value(nodeID("MergeQueue "+branch, r.ID)),
+				"entries": connection("MergeQueueEntryConnection", r.queues[branch], x.entry),
+			}}, nil
+		},
+	}}
+}
+
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+func (x *gqlRun) ref(r *Repository, full string) *gqlObject {
+	sha := r.refs[full]
+	if sha == "" {
+		return nil
+	}
+	short := strings.TrimPrefix(strings.TrimPrefix(full, "refs/heads/"), "refs/tags/")
+	return &gqlObject{"Ref", gqlFields{"id": value(nodeID("Ref "+full, r.ID)), "name": value(short), "target": lazy(func() any { return x.commit(r, r.git.commits[sha]) })}}
+}
+
+// gitObject is any git object by its full id; nil if there is none.
+func (x *gqlRun) gitObject(r *Repository, oid string) *gqlObject {
+	if c := r.git.commits[oid]; c != nil {
+		return x.commit(r, c)
+	}
+	if _, ok := r.git.trees[oid]; ok {
+		return x.tree(r, oid)
+	}
+	if _, ok := r.git.blobs[oid]; ok {
+		return x.blob(r, oid)
+	}
+	return nil
+}
+
+// expression is a revision, or revision:path.
+func (x *gqlRun) expression(r *Repository, s string) *gqlObject {
+	rev, p, isPath := strings.Cut(s, ":")
+	c := r.git.commits[r.resolve(rev)]
+	switch {
+	case c == nil:
+		return nil
+	case !isPath:
+		return x.commit(r, c)
+	case p == "":
+		return x.tree(r, c.tree)
+	}
+	if e, ok := c.files[p]; ok && e.mode != modeModule {
+		return x.blob(r, e.sha)
+	}
+	if t := r.subtree(c.tree, p); t != "" {
+		return x.tree(r, t)
+	}
+	return nil
+}
+
+func (x *gqlRun) blob(r *Repository, sha string) *gqlObject {
+	data := r.git.blobs[sha]
+	binary := strings.ContainsRune(string(data), 0)
+	var shown any
+	if !binary {
+		shown = string(data[:min(len(data), maxInline)])
+	}
+	return &gqlObject{"Blob", gqlFields{
+		"id": value(nodeID("Blob "+sha, r.ID)), "oid": value(sha), "byteSize": value(len(data)), "isBinary": value(binary),
+		"isTruncated": value(len(data) > maxInline), "text": value(shown),
+	}}
+}
+
+func (x *gqlRun) tree(r *Repository, sha string) *gqlObject {
+	return &gqlObject{"Tree", gqlFields{
+		"id": value(nodeID("Tree "+sha, r.ID)), "oid": value(sha),
+		"entries": lazy(func() any {
+			out := []*gqlObject{}
+			for _, e := range r.git.trees[sha] {
+				kind := map[string]string{modeTree: "tree", modeModule: "commit"}[e.mode]
+				mode := 0
+				for _, d := range e.mode {
+					mode = mode*8 + int(d-'0')
+				}
+				out = append(out, &gqlObject{"TreeEntry", gqlFields{"mode": value(mode), "name": value(e.name), "path": value(e.name), "oid": value(e.sha), "type": value(cmpOr(kind, "blob"))}})
+			}
+			return out
+		}),
+	}}
+}
+
+func (x *gqlRun) gitActor(i Identity) *gqlObject {
+	return &gqlObject{"GitActor", gqlFields{
+		"name": value(i.Name), "email": value(i.Email), "date": value(stamp(i.When)),
+		"user": lazy(func() any {
+			u := x.c.g.userByEmail(i.Email)
+			if u == nil || u.Type == "Bot" {
+				return (*gqlObject)(nil) // the field is of type User
+			}
+			return x.user(u)
+		}),
+	}}
+}
+
+func (x *gqlRun) commit(r *Repository, c *gitCommit) *gqlObject {
+	if c == nil {
+		return nil
+	}
+	var parents []*gitCommit
+	for _, p := range c.parents {
+		parents = append(parents, r.git.commits[p])
+	}
+	commits := func(k *gitCommit) *gqlObject { return x.commit(r, k) }
+	return &gqlObject{"Commit", gqlFields{
+		"oid": value(c.sha), "id": value(nodeID("Commit "+c.sha, r.ID)), "message": value(c.message), "messageHeadline": value(firstLine(c.message)),
+		"committedDate": value(stamp(c.committer.When)), "author": value(x.gitActor(c.author)), "committer": value(x.gitActor(c.committer)),
+		"authors": connection("GitActorConnection", authors(c), x.gitActor), "parents": connection("CommitConnection", parents, commits),
+		"tree": lazy(func() any { return x.tree(r, c.tree) }),
+		"history": func(args map[string]any) (any, error) {
+			all := r.git.between("", c.sha)
+			if p := text(args["path"]); p != "" {
+				all = slices.DeleteFunc(all, func(k *gitCommit) bool { return !r.touches(k, p) })
+			}
+			slices.Reverse(all)
+			return connection("CommitHistoryConnection", all, commits)(args)
+		},
+		"signature": lazy(func() any {
+			if !c.signed {
+				return (*gqlObject)(nil)
+			}
+			return &gqlObject{"GpgSignature", gqlFields{"isValid": value(true), "state": value("VALID"), "wasSignedByGitHub": value(c.committer.Email == "noreply@github.com")}}
+		}),
+		"associatedPullRequests": func(args map[string]any) (any, error) {
+			if err := x.need("pull_requests:read", r); err != nil {
+				return nil, err
+			}
+			return connection("PullRequestConnection", r.pullsOf(c.sha), x.pull)(args)
+		},
+	}}
+}
+
+// authors are the author and those that Co-authored-by lines name.
+func authors(c *gitCommit) []Identity {
+	out := []Identity{c.author}
+	for _, line := range strings.Split(c.message, "\n") {
+		key, rest, ok := strings.Cut(line, ":")
+		name, mail, hasMail := strings.Cut(strings.TrimSpace(rest), " <")
+		if ok && hasMail && strings.EqualFold(strings.TrimSpace(key), "co-authored-by") && strings.HasSuffix(mail, ">") {
+			out = append(out, Identity{Name: name, Email: strings.TrimSuffix(mail, ">"), When: c.author.When})
+		}
+	}
+	return out
+}
+
+// stateName is OPEN, CLOSED or MERGED.
+func (p *Pull) stateName() string {
+	if p.merged {
+		return "MERGED"
+	}
+	return strings.ToUpper(p.state)
+}
+
+func (x *gqlRun) pull(p *Pull) *gqlObject {
+	p.refresh()
+	r := p.repo
+	additions, deletions := 0, 0
+	for _, f := range p.files {
+		additions, deletions = additions+f.additions, deletions+f.deletions
+	}
+	mergeable, merge := "UNKNOWN", "UNKNOWN"
+	if p.state == "open" && !p.mergeableUnknown {
+		merge = strings.ToUpper(p.mergeableState())
+		mergeable = "MERGEABLE"
+		if merge == "DIRTY" {
+			mergeable = "CONFLICTING"
+		}
+	}
+	queue := r.queues[p.baseRef]
+	at := slices.IndexFunc(queue, func(e *queueEntry) bool { return e.pull == p })
+	return &gqlObject{"PullRequest", gqlFields{
+		"databaseId": value(p.ID), "fullDatabaseId": value(itoa(p.ID)), "id": value(nodeID("PullRequest", p.ID)), "number": value(p.Number), "title": value(p.title),
+		"body": value(p.body), "state": value(p.stateName()), "isDraft": value(p.draft), "isCrossRepository": value(p.headRepo != r), "merged": value(p.merged),
+		"mergedAt": value(stampOrNil(p.mergedAt)), "createdAt": value(stamp(p.created)), "updatedAt": value(stamp(p.updated)),
+		"baseRefName": value(p.baseRef), "baseRefOid": value(p.baseSHA), "headRefName": value(p.headRef), "headRefOid": value(p.headSHA),
+		"headRepository": lazy(func() any { return x.repository(p.headRepo) }), "changedFiles": value(len(p.files)), "additions": value(additions),
+		"deletions": value(deletions), "reviewDecision": value(textOrNil(p.decision())), "author": value(x.user(p.author)), "mergeable": value(mergeable),
+		"mergeStateStatus": value(merge), "isInMergeQueue": value(at >= 0), "url": value(r.html("pull", itoa(int64(p.Number)))),
+		"mergeCommit": lazy(func() any { return x.commit(r, r.git.commits[p.mergeSHA]) }),
+		"mergeQueueEntry": lazy(func() any {
+			if at < 0 {
+				return (*gqlObject)(nil)
+			}
+			return x.entry(queue[at])
+		}),
+		"labels": connection("LabelConnection", p.labels, func(l *label) *gqlObject {
+			return &gqlObject{"Label", gqlFields{"id": value(nodeID("Label", l.id)), "name": value(l.name)}}
+		}),
+		"files": connection("PullRequestChangedFileConnection", p.files[:min(len(p.files), maxPullFiles)], func(f change) *gqlObject {
+			kind := strings.ToUpper(f.status)
+			if kind == "REMOVED" {
+				kind = "DELETED"
+			}
+			return &gqlObject{"PullRequestChangedFile", gqlFields{"path": value(f.path), "changeType": value(kind), "additions": value(f.additions), "deletions": value(f.deletions)}}
+		}),
+		"commits": connection("PullRequestCommitConnection", p.commits, func(c *gitCommit) *gqlObject {
+			return &gqlObject{"PullRequestCommit", gqlFields{"id": value(nodeID("PullRequestCommit "+c.sha, p.ID)), "commit": lazy(func() any { return x.commit(r, c) })}}
+		}),
+		"reviews": func(args map[string]any) (any, error) {
+			states, _ := args["states"].([]any)
+			var all []*review
+			for _, v := range p.reviews {
+				if (v.state != "PENDING" || v.user == x.c.caller.user) && (len(states) == 0 || slices.Contains(states, any(v.state))) {
+					all = append(all, v)
+				}
+			}
+			return connection("PullRequestReviewConnection", all, x.review)(args)
+		},
+		"latestOpinionatedReviews": func(args map[string]any) (any, error) {
+			return connection("PullRequestReviewConnection", p.latest(args["writersOnly"] == true), x.review)(args)
+		},
+	}}
+}
+
+func (x *gqlRun) review(v *review) *gqlObject {
+	var teams []*Team
+	if v.pull.repo.org != nil {
+		for _, t := range v.pull.repo.org.teams {
+			if m, ok := t.member(v.user); ok && m.state == "active" && t.repos[v.pull.repo.ID] != "" {
+				teams = append(teams, t)
+			}
+		}
+	}
+	return &gqlObject{"PullRequestReview", gqlFields{
+		"databaseId": value(v.id), "fullDatabaseId": value(itoa(v.id)), "id": value(nodeID("PullRequestReview", v.id)), "state": value(v.state),
+		"submittedAt": value(stampOrNil(v.submitted)), "body": value(v.body), "author": value(x.user(v.user)),
+		"authorCanPushToRepository": value(v.pull.repo.may(v.user, "write")),
+		"commit":                    lazy(func() any { return x.commit(v.pull.repo, v.pull.repo.git.commits[v.sha]) }),
+		"onBehalfOf": connection("TeamConnection", teams, func(t *Team) *gqlObject {
+			return &gqlObject{"Team", gqlFields{"id": value(nodeID("Team", t.ID)), "databaseId": value(t.ID), "slug": value(t.slug), "name": value(t.name), "combinedSlug": value(t.org.Name + "/" + t.slug)}}
+		}),
+	}}
+}
+
+func (x *gqlRun) entry(e *queueEntry) *gqlObject {
+	r := e.pull.repo
+	return &gqlObject{"MergeQueueEntry", gqlFields{
+		"id": value(nodeID("MergeQueueEntry", e.pull.ID)), "position": value(slices.Index(r.queues[e.pull.baseRef], e) + 1), "state": value("AWAITING_CHECKS"),
+		"headCommit": lazy(func() any { return x.commit(r, r.git.commits[e.head]) }), "baseCommit": lazy(func() any { return x.commit(r, r.git.commits[e.base]) }),
+		"pullRequest": lazy(func() any { return x.pull(e.pull) }), "enqueuer": value(x.user(e.by)),
+	}}
+}
+
+func (x *gqlRun) mutation() *gqlObject {
+	pullOf := func(id string) (*Pull, error) {
+		for _, p := range x.c.g.pullsByID {
+			if nodeID("PullRequest", p.ID) == id && x.c.caller.reaches(p.repo) {
+				return p, nil
+			}
+		}
+		return nil, refuse(http.StatusNotFound, "Could not resolve to a node with the global id of '%s'", id)
+	}
+	payload := func(kind string, in map[string]any, field string, v any) *gqlObject {
+		return &gqlObject{kind, gqlFields{"clientMutationId": value(in["clientMutationId"]), field: value(v)}}
+	}
+	return &gqlObject{"Mutation", gqlFields{
+		"enqueuePullRequest": func(args map[string]any) (any, error) {
+			in, _ := args["input"].(map[string]any)
+			p, err := pullOf(text(in["pullRequestId"]))
+			if err != nil {
+				return nil, err
+			}
+			if text(in["expectedHeadOid"]) == "" {
+				x.c.complain("enqueuePullRequest without expectedHeadOid queues whatever the head is by then")
+			}
+			if err := x.need("pull_requests:write", p.repo); err != nil {
+				return nil, err
+			}
+			e, err := p.enqueue(x.c.caller.user, text(in["expectedHeadOid"]))
+			if err != nil {
+				return nil, err
+			}
+			return payload("EnqueuePullRequestPayload", in, "mergeQueueEntry", x.entry(e)), nil
+		},
+		"dequeuePullRequest": func(args map[string]any) (any, error) {
+			in, _ := args["input"].(map[string]any)
+			p, err := pullOf(text(in["id"]))
+			if err != nil {
+				return nil, err
+			}
+			if err := x.need("pull_requests:write", p.repo); err != nil {
+				return nil, err
+			}
+			p.unqueue(x.c.caller.user)
+			return payload("DequeuePullRequestPayload", in, "mergeQueueEntry", (*gqlObject)(nil)), nil
+		},
+		"dismissPullRequestReview": func(args map[string]any) (any, error) {
+			in, _ := args["input"].(map[string]any)
+			for _, p := range x.c.g.pullsByID {
+				for _, v := range p.reviews {
+					if nodeID("PullRequestReview", v.id) != text(in["pullRequestReviewId"]) || !x.c.caller.reaches(p.repo) {
+						continue
+					}
+					if err := x.need("pull_requests:write", p.repo); err != nil {
+						return nil, err
+					}
+					if err := v.dismiss(x.c.caller.user, text(in["message"])); err != nil {
+						return nil, err
+					}
+					return payload("DismissPullRequestReviewPayload", in, "pullRequestReview", x.review(v)), nil
+				}
+			}
+			return nil, refuse(http.StatusNotFound, "Could not resolve to a node with the global id of '%s'", text(in["pullRequestReviewId"]))
+		},
+	}}
+}
