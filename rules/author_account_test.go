@@ -48,7 +48,7 @@ func TestPinnedLoginsCountForTheirAccountAlone(t *testing.T) {
 	for id, want := range map[AccountID]bool{900: true, 901: false, 0: false} {
 		by := Actor{ID: id, Login: "acme-writer[bot]", Type: ActorBot}
 		c := &Change{Author: by, LastPusher: by, CommitsComplete: Yes, Commits: []Commit{{SHA: "01", Author: Identity{ID: id, Login: by.Login}}}}
-		if agent, ok, why := cat.accountPinned(c, pins); ok != want || agent != "acme" && want {
+		if agent, ok, why := cat.accountPinned(c, pins, false); ok != want || agent != "acme" && want {
 			t.Errorf("id %d: %q %t %q", id, agent, ok, why)
 		}
 		if _, ok, _ := cat.account(c); ok {

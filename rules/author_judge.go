@@ -76,8 +76,9 @@ type commitVerdict struct {
 	// handoff says that a person handed work to an agent by it.
 	handoff bool
 	// merge says that it is a merge that GitHub says it made.
-	merge    bool
-	verified bool
+	merge bool
+	// hand says that a person's account wrote or committed it.
+	hand bool
 }
 
 type hit struct {
@@ -330,9 +331,11 @@ func (j *judgement) body() {
 // commit judges one commit.
 func (j *judgement) commit(c *Commit, v *commitVerdict) {
 	v.sha = c.SHA
-	v.verified = c.Verified == Yes
 	silent := j.s.silent(c.Committer)
-	v.merge = c.Verified != No && silent && c.madeByMerging()
+	v.hand = j.s.hand(c.Author) || j.s.hand(c.Committer)
+	// A merge that GitHub made says nothing, unless a person made GitHub make it:
+	// the web editor resolves conflicts with any content at all.
+	v.merge = c.Verified == Yes && silent && c.Parents > 1 && !v.hand
 	j.identity(v, c.Author, true)
 	if !silent && c.Committer != c.Author {
 		j.identity(v, c.Committer, false)
@@ -345,10 +348,14 @@ func (j *judgement) commit(c *Commit, v *commitVerdict) {
 	}
 }
 
-// madeByMerging reports whether a commit is a merge, by its parents or, where
-// they are not known, by the subject that GitHub gives to one.
-func (c *Commit) madeByMerging() bool {
-	return c.Parents > 1 || c.Parents == 0 && strings.HasPrefix(c.Message, "Merge branch '")
+// hand reports whether GitHub matched an identity to an account that is none of an
+// agent, an automation or GitHub itself: a person's hand.
+func (s *signatures) hand(i Identity) bool {
+	if !i.Actor().Known() || s.silent(i) {
+		return false
+	}
+	by, _ := s.known(i.Actor())
+	return by == nil && !strings.HasSuffix(strings.ToLower(string(i.Login)), "[bot]")
 }
 
 // silent reports whether a committer is GitHub's own hand.

@@ -47,13 +47,25 @@ func TestWhatLooksLikeAnAgentEarns(t *testing.T) {
 			c.LastPusher = rules.Actor{ID: 208546643, Login: "claude-code-action[bot]", Type: rules.ActorBot}
 		}, "agent high"},
 		{"the last pusher's type is not known", func(c *rules.Change) { c.LastPusher.Type = "" }, "agent high"},
-		{"GitHub merged the base, signed", func(c *rules.Change) {
-			c.Commits = append(c.Commits, rules.Commit{SHA: "03", Parents: 2, Verified: rules.Yes, Author: rules.Identity{ID: 7, Login: "mona"}, Committer: rules.Identity{ID: 19864447, Login: "web-flow"}})
+		{"GitHub merged the base for the agent, signed", func(c *rules.Change) {
+			c.Commits = append(c.Commits, rules.Commit{SHA: "03", Parents: 2, Verified: rules.Yes, Author: rules.Identity{ID: 209825114, Login: "claude[bot]"}, Committer: rules.Identity{ID: 19864447, Login: "web-flow"}})
 		}, "agent high"},
+		{"a person resolved conflicts in the web editor", func(c *rules.Change) {
+			c.Commits = append(c.Commits, rules.Commit{SHA: "03", Parents: 2, Verified: rules.Yes, Author: rules.Identity{ID: 7, Login: "mona"}, Committer: rules.Identity{ID: 19864447, Login: "web-flow"}})
+		}, "agent medium mixed"},
+		{"a person's web edit under the subject of a merge", func(c *rules.Change) {
+			c.Commits = append(c.Commits, rules.Commit{SHA: "03", Message: "Merge branch 'main' of x\n\nmore", Verified: rules.Yes, Author: rules.Identity{ID: 7, Login: "mona"}, Committer: rules.Identity{ID: 19864447, Login: "web-flow"}})
+		}, "agent medium mixed"},
+		{"a person amended the agent's commit", func(c *rules.Change) {
+			c.Commits[0].Committer = rules.Identity{ID: 7, Login: "mona"}
+		}, "agent medium"},
+		{"a person typed the agent as co-author", func(c *rules.Change) {
+			c.Commits = append(c.Commits, rules.Commit{SHA: "03", Message: "x\n\nCo-authored-by: claude[bot] <209825114+claude[bot]@users.noreply.github.com>\n", Author: rules.Identity{ID: 7, Login: "mona"}, Committer: rules.Identity{ID: 7, Login: "mona"}})
+		}, "agent medium"},
 
 		{"a merge that GitHub did not surely sign", func(c *rules.Change) {
 			c.Commits = append(c.Commits, rules.Commit{SHA: "03", Parents: 2, Author: rules.Identity{ID: 7, Login: "mona"}, Committer: rules.Identity{Email: "noreply@github.com"}})
-		}, "agent medium"},
+		}, "agent medium mixed"},
 		{"a person pushed last", func(c *rules.Change) { c.LastPusher = monaActor }, "agent medium"},
 		{"a person pushed once", func(c *rules.Change) { c.Pushers = append(c.Pushers, monaActor) }, "agent medium"},
 		{"somebody unknown pushed once", func(c *rules.Change) { c.Pushers = append(c.Pushers, rules.Actor{}) }, "agent medium"},

@@ -97,16 +97,16 @@ func (j *judgement) authorship() Authorship {
 		if writtenBy.agents > 0 {
 			a.Mixed = writtenBy.agents < len(listed)
 		} else {
-			// Where the agent's own account brings commits that GitHub knows to be
-			// others', they are others'.
-			a.Mixed = writtenBy.handoffs > 0 || j.byAgent && writtenBy.persons > 0
+			// Where the agent's own account brings commits of which none is its own,
+			// they are others'.
+			a.Mixed = writtenBy.handoffs > 0 || j.byAgent && len(listed) > 0
 		}
 		a.Agents = sortedKeys(agents)
 		if !sure {
 			a.Confidence = ConfidenceLow
 		}
 		if !a.Mixed {
-			if _, ok, _ := j.account(nil); ok {
+			if _, ok, _ := j.account(nil, false); ok {
 				a.Confidence = ConfidenceHigh
 			}
 		}
@@ -283,20 +283,21 @@ func evidenceValue(s string) string {
 // words in which foreign text is quoted. A login of the policy counts only with
 // stated facts: see accountPinned.
 func (c *Catalogue) account(ch *Change) (agent string, ok bool, why string) {
-	return c.accountPinned(ch, nil)
+	return c.accountPinned(ch, nil, false)
 }
 
 // accountPinned is account with the ids of the policy's logins, keyed by login in
 // lower case, as they were pinned when the policy came into force. A login that
-// has an id counts for the account with that id alone.
-func (c *Catalogue) accountPinned(ch *Change, pins map[string]AccountID) (agent string, ok bool, why string) {
+// has an id counts for the account with that id alone. Where mixed is set, commits
+// that are not the agent's are for the caller to judge.
+func (c *Catalogue) accountPinned(ch *Change, pins map[string]AccountID, mixed bool) (agent string, ok bool, why string) {
 	if ch == nil || ch.Author.Type != ActorBot {
-		return (&judgement{s: c.signatures(), ch: cmp.Or(ch, &Change{})}).account(pins)
+		return (&judgement{s: c.signatures(), ch: cmp.Or(ch, &Change{})}).account(pins, mixed)
 	}
-	return c.judge(ch).account(pins)
+	return c.judge(ch).account(pins, mixed)
 }
 
-func (j *judgement) account(pins map[string]AccountID) (agent string, ok bool, why string) {
+func (j *judgement) account(pins map[string]AccountID, mixed bool) (agent string, ok bool, why string) {
 	ch := j.ch
 	if !ch.Author.Known() {
 		return "", false, "who opened the pull request is not known"
@@ -317,12 +318,13 @@ func (j *judgement) account(pins map[string]AccountID) (agent string, ok bool, w
 	}
 	var others []SHA
 	for i := range j.commits {
-		v := &j.commits[i]
-		if !slices.Contains(j.agentsOf(v), agent) && (!v.merge || !v.verified) {
+		// Where a person's account wrote or committed it, the agent's name in it is
+		// only text.
+		if v := &j.commits[i]; v.hand || !v.merge && !slices.Contains(j.agentsOf(v), agent) {
 			others = append(others, v.sha)
 		}
 	}
-	if len(others) > 0 {
+	if len(others) > 0 && !mixed {
 		return agent, false, fmt.Sprintf("commit %s is not the agent's", quote(slices.Min(others).Short()))
 	}
 	return agent, true, ""

@@ -16,10 +16,32 @@ const clockSkew = 5 * time.Minute
 // most.
 const mostUnresolved = 2
 
-// person is somebody who may have had a hand in something, with the role.
-type person struct {
-	Actor
-	role Role
+// roles are the parts that people played, by account and by login: one entry for
+// each, since a matching login is enough to keep somebody out.
+type roles struct {
+	byID    map[AccountID][]Role
+	byLogin map[string][]Role
+}
+
+func (r roles) add(a Actor, role Role) {
+	if a.ID != 0 && !slices.Contains(r.byID[a.ID], role) {
+		r.byID[a.ID] = append(r.byID[a.ID], role)
+	}
+	if login := a.Login.fold(); login != "" && !slices.Contains(r.byLogin[login], role) {
+		r.byLogin[login] = append(r.byLogin[login], role)
+	}
+}
+
+// of is the first of the excluded roles that somebody played, or "". Who asked for
+// a change is always excluded.
+func (r roles) of(excluded []Role, a Actor) Role {
+	byID, byLogin := r.byID[a.ID], r.byLogin[a.Login.fold()]
+	for _, role := range append([]Role{RoleRequester}, excluded...) {
+		if slices.Contains(byID, role) || slices.Contains(byLogin, role) {
+			return role
+		}
+	}
+	return ""
 }
 
 // approvals counts the reviews for each need, and lets a listed reviewer's request
@@ -52,6 +74,7 @@ func (j *mergeDoor) approvals(needs []Need, envs []int) {
 		n.Count += extra
 		env := j.pc.envs[slices.Index(j.pc.names, n.Environment)]
 		var because []Reason
+		var counted []Actor
 		for _, o := range opinions {
 			if o.State != ReviewApproved {
 				continue
@@ -61,6 +84,10 @@ func (j *mergeDoor) approvals(needs []Need, envs []int) {
 				because = append(because, *why)
 				continue
 			}
+			if slices.ContainsFunc(counted, o.User.MayBe) {
+				continue // one person under two names
+			}
+			counted = append(counted, o.User)
 			if o.SHA != j.c.Head.SHA {
 				because = append(because, *reason(codeStands, VerdictAllow, at{login: o.User.Login, sha: o.SHA}, o.User.Login, o.SHA.Short()))
 			}
@@ -138,7 +165,7 @@ func (j *mergeDoor) blocks(opinions []Review, needs []Need, envs []int) {
 }
 
 // counts says why an approval does not count for a need, or nil.
-func (j *mergeDoor) counts(o Review, n *Need, env *Environment, excluded []person) *Reason {
+func (j *mergeDoor) counts(o Review, n *Need, env *Environment, excluded roles) *Reason {
 	fact := at{login: o.User.Login, sha: o.SHA}
 	who := o.User.Login
 	if o.User.Type != ActorUser {
@@ -147,7 +174,7 @@ func (j *mergeDoor) counts(o Review, n *Need, env *Environment, excluded []perso
 	if on := j.listedOrNamed(n.Reviewers, o.User); on != Yes {
 		return j.notListed(n.Reviewers, o.User, on, fact)
 	}
-	if role := excludedAs(excluded, env.excluded(), o.User); role != "" {
+	if role := excluded.of(env.excluded(), o.User); role != "" {
 		return reason(codeExcluded, VerdictAllow, fact, who, roleWords(role))
 	}
 	if o.SHA == "" || j.c.Head.SHA == "" || o.SHA != j.c.Head.SHA && !slices.Contains(j.c.StandingHeads, o.SHA) {
@@ -268,7 +295,7 @@ func latestOpinions(reviews []Review) []Review {
 		}
 		k := Actor{ID: r.User.ID}
 		if k.ID == 0 {
-			k.Login = Login(strings.ToLower(string(r.User.Login)))
+			k.Login = Login(r.User.Login.fold())
 		}
 		byPerson[k] = append(byPerson[k], r)
 	}
@@ -319,17 +346,6 @@ func strictness(s ReviewState) int {
 	}
 }
 
-// excludedAs is the first of the roles by which somebody is kept from approving,
-// or "". Who asked for a change always is.
-func excludedAs(people []person, roles []Role, a Actor) Role {
-	for _, role := range append([]Role{RoleRequester}, roles...) {
-		if slices.ContainsFunc(people, func(p person) bool { return p.role == role && p.MayBe(a) }) {
-			return role
-		}
-	}
-	return ""
-}
-
 func roleWords(r Role) string {
 	switch r {
 	case RoleAuthor:
@@ -353,18 +369,14 @@ func roleWords(r Role) string {
 
 // handsIn lists everybody who had a hand in the change, and the addresses (or
 // parts played) that could not be matched to an account.
-func (j *mergeDoor) handsIn() (people []person, unresolved []string) {
+func (j *mergeDoor) handsIn() (people roles, unresolved []string) {
 	c := j.c
-	h := hands{cat: j.pc.agents, seen: map[hand]bool{}}
+	h := newHands(j.pc.agents)
 	h.actor(c.Author, RoleAuthor, "who opened it")
 	h.actor(c.LastPusher, RoleLastPusher, "who pushed last")
-	if c.Requester.Known() {
-		h.people = append(h.people, person{c.Requester, RoleRequester})
-	}
+	h.people.add(c.Requester, RoleRequester)
 	for _, p := range c.Pushers {
-		if p.Known() {
-			h.people = append(h.people, person{p, RolePusher})
-		}
+		h.people.add(p, RolePusher)
 	}
 	for i := range c.Commits {
 		m := &c.Commits[i]
@@ -381,11 +393,15 @@ func (j *mergeDoor) handsIn() (people []person, unresolved []string) {
 // hands gathers people and unresolved addresses.
 type hands struct {
 	cat    *Catalogue
-	people []person
+	people roles
 	// seen are the identities already counted; open the unresolved ones by
 	// address or by the part played.
 	seen map[hand]bool
 	open []string
+}
+
+func newHands(cat *Catalogue) *hands {
+	return &hands{cat: cat, people: roles{map[AccountID][]Role{}, map[string][]Role{}}, seen: map[hand]bool{}}
 }
 
 // hand is an identity in a role.
@@ -394,12 +410,14 @@ type hand struct {
 	Identity
 }
 
-// trailers counts the co-authors that a message names, unless GitHub resolved
-// their address in the same commit. Other commits resolve nothing: a commit more
-// must never make a change need less.
+// trailers counts the co-authors that a message names. Those of the trailer block
+// count as unresolved unless GitHub resolved their address in the same commit;
+// other commits resolve nothing, since a commit more must never make a change need
+// less. A squash, a literal "\n" or prose after it can push a line out of the
+// block: whoever such a line names is kept from approving all the same.
 func (h *hands) trailers(m *Commit) {
 	for _, t := range Trailers(m.Message) {
-		if !strings.EqualFold(t.Key, "Co-authored-by") {
+		if !strings.EqualFold(t.Key, coAuthorKey) {
 			continue
 		}
 		name, email := splitAddress(t.Value)
@@ -407,37 +425,74 @@ func (h *hands) trailers(m *Commit) {
 			return email != "" && strings.EqualFold(i.Email, email) && i.Actor().Known()
 		}
 		if !same(m.Author) && !same(m.Committer) && !slices.ContainsFunc(m.CoAuthors, same) {
-			h.identity(Identity{Name: name, Email: email}, RoleCoAuthor)
+			h.trailer(Identity{Name: name, Email: email})
+		}
+	}
+	rest := m.Message
+	for {
+		i := indexFold(rest, coAuthorKey+":")
+		if i < 0 {
+			return
+		}
+		rest = rest[i+len(coAuthorKey)+1:]
+		line, _, _ := strings.Cut(rest, "\n")
+		line, _, _ = strings.Cut(line, `\n`)
+		for _, part := range strings.Split(line, "<")[1:] {
+			email, _, _ := strings.Cut(part, ">")
+			id, login := noreplyAccount(strings.ToLower(strings.TrimSpace(email)))
+			h.people.add(Actor{ID: id, Login: login}, RoleCoAuthor)
+		}
+	}
+}
+
+const coAuthorKey = "co-authored-by"
+
+// indexFold is strings.Index for an ASCII needle in lower case, without regard to
+// case.
+func indexFold(s, needle string) int {
+	for i := 0; ; i++ {
+		j := strings.IndexAny(s[i:], "cC")
+		if j < 0 || i+j+len(needle) > len(s) {
+			return -1
+		}
+		if i += j; strings.EqualFold(s[i:i+len(needle)], needle) {
+			return i
 		}
 	}
 }
 
 func (h *hands) actor(a Actor, role Role, unknown string) {
 	if a.Known() {
-		h.people = append(h.people, person{a, role})
+		h.people.add(a, role)
 		return
 	}
 	h.open = append(h.open, unknown)
 }
 
+// trailer counts a co-author line. Where its address is GitHub's own with an
+// account's id, it names that account, as GitHub itself reads it.
+func (h *hands) trailer(i Identity) {
+	if id, login := noreplyAccount(strings.ToLower(strings.TrimSpace(i.Email))); id != 0 {
+		i.ID, i.Login = id, login
+	}
+	h.identity(i, RoleCoAuthor)
+}
+
+// identity counts who a commit says it is by, with the account that GitHub matched.
+// An address of GitHub's own form that it did not match can be anybody's writing:
+// it keeps that account out and resolves nothing.
 func (h *hands) identity(i Identity, role Role) {
-	email := strings.ToLower(strings.TrimSpace(i.Email))
 	k := hand{role, i}
 	if h.seen[k] {
 		return
 	}
 	h.seen[k] = true
-	a := i.Actor()
+	email := strings.ToLower(strings.TrimSpace(i.Email))
 	if id, login := noreplyAccount(email); id != 0 || login != "" {
-		// Anyone can write this address: it keeps that account out as well, and
-		// it names an account as well as GitHub's own match of it would.
-		h.people = append(h.people, person{Actor{ID: id, Login: login}, role})
-		if !a.Known() {
-			return
-		}
+		h.people.add(Actor{ID: id, Login: login}, role)
 	}
-	if a.Known() {
-		h.people = append(h.people, person{a, role})
+	if a := i.Actor(); a.Known() {
+		h.people.add(a, role)
 		return
 	}
 	if h.cat.NonPerson(i) {

@@ -14,6 +14,9 @@ import (
 // It is total and deterministic: any facts give a decision, and the order of
 // files, commits, reviews and checks never matters. A missing fact waits.
 func DecideChange(p Policies, c *Change) Decision {
+	if c == nil {
+		c = &Change{}
+	}
 	d := decideUnder(p, func(v *PolicyVersion) Decision { return changeUnder(v, c) })
 	d.Key = c.Key
 	return d
@@ -126,7 +129,7 @@ func changeUnder(v *PolicyVersion, c *Change) Decision {
 	d.Needs = j.mergeNeeds(t, envs, earned)
 	j.approvals(d.Needs, envs)
 	auto := earned && t.allAuto() && len(d.Needs) == 0
-	j.checks(envs, auto)
+	j.checks(envs, auto, len(d.Needs) > 0 && !slices.ContainsFunc(d.Needs, func(n Need) bool { return n.Missing() > 0 }))
 
 	merge := len(envs) > 0
 	for _, e := range envs {
@@ -134,8 +137,9 @@ func changeUnder(v *PolicyVersion, c *Change) Decision {
 	}
 	d = finish(d, j.rs)
 	if d.Verdict == VerdictAllow {
-		d.AutoApproval = auto
-		d.Merge = merge && d.Authorship.Kind == KindAgent
+		// A policy that observes approves nothing, whatever a floor enforces.
+		d.AutoApproval = auto && !d.Observe
+		d.Merge = merge && !d.Observe && d.Authorship.Kind == KindAgent
 	}
 	if d.AutoApproval && c.BaseGuarded != Yes {
 		d.Reasons = append(d.Reasons, *reason(codeBaseUnguarded, VerdictAllow, at{}))
@@ -147,7 +151,10 @@ func changeUnder(v *PolicyVersion, c *Change) Decision {
 // facts waits for every fact without which nothing can be allowed.
 func (j *mergeDoor) facts() {
 	c := j.c
-	if c.Head.SHA == "" {
+	// What was read must be one snapshot: a real commit, with itself among its
+	// commits. A record may abbreviate.
+	observed := c.Basis == Observed
+	if c.Head.SHA == "" || observed && !c.Head.SHA.Valid() {
 		j.say(codeHeadUnknown, VerdictWait, at{})
 	}
 	if c.Files == nil {
@@ -155,7 +162,8 @@ func (j *mergeDoor) facts() {
 	} else if len(c.Files) == 0 && c.FilesComplete == Yes {
 		j.say(codeNothingChanged, VerdictWait, at{})
 	}
-	if c.CommitsComplete != Yes || len(c.Commits) == 0 {
+	atHead := func(m Commit) bool { return m.SHA == c.Head.SHA }
+	if c.CommitsComplete != Yes || len(c.Commits) == 0 || observed && !slices.ContainsFunc(c.Commits, atHead) {
 		j.say(codeCommitsIncomplete, VerdictWait, at{})
 	}
 	if c.Basis == Local {
@@ -210,7 +218,10 @@ func (j *mergeDoor) earned(a *Authorship) bool {
 		return false
 	}
 	ok := c.CommitsComplete == Yes && len(c.Commits) > 0
-	_, account, why := j.pc.agents.accountPinned(c, j.v.Directory.Users)
+	// What makes a mixed change an agent's must be the pull request itself, so that
+	// a commit more never makes somebody else's change an agent's.
+	mixed := a.Mixed && a.opened && j.p.Agents.Mixed == Approve
+	_, account, why := j.pc.agents.accountPinned(c, j.v.Directory.Users, mixed)
 	switch {
 	case account:
 		j.say(codeAgentAccount, VerdictAllow, at{login: c.Author.Login}, who)
@@ -224,9 +235,7 @@ func (j *mergeDoor) earned(a *Authorship) bool {
 		ok = false
 	}
 	if a.Mixed {
-		// What makes the change an agent's must be the pull request itself, so that
-		// a commit more never makes somebody else's change an agent's.
-		if j.p.Agents.Mixed == Approve && a.opened {
+		if mixed {
 			j.say(codeMixedApproved, VerdictAllow, at{}, who)
 		} else {
 			j.say(codeMixed, VerdictAllow, at{}, who)

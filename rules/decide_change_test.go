@@ -69,6 +69,21 @@ var humanAttacks = []changeAttack{
 	{"the committer of a noreply address approves", "", func(c *rules.Change) {
 		c.Commits[0].Author = rules.Identity{Name: "x", Email: "1001+whatever@users.noreply.github.com"}
 	}, "", "SP312"},
+	{"a co-author by a line outside the trailers approves", "", func(c *rules.Change) {
+		c.Commits[0].Message = "Change\n\nCo-authored-by: Octo <1001+octocat@users.noreply.github.com>\n\nSigned off later"
+	}, "", "SP312"},
+	{"a co-author by a literal backslash-n approves", "", func(c *rules.Change) {
+		c.Commits[0].Message = `Change\n\nCo-authored-by: Octo <1001+octocat@users.noreply.github.com>`
+	}, "", "SP312"},
+	{"a co-author beside another on one line approves", "", func(c *rules.Change) {
+		c.Commits[0].Message = "Change\n\nCo-authored-by: Octo <1001+octocat@users.noreply.github.com>, a <noreply@anthropic.com>"
+	}, "", "SP312"},
+	{"a noreply address that GitHub matched to nobody", "", func(c *rules.Change) {
+		c.Commits[0].Author = rules.Identity{Name: "D", Email: "no-such@users.noreply.github.com"}
+	}, "", "SP320"},
+	{"the commits are of another head", "", func(c *rules.Change) { c.Commits[0].SHA = oldSHA }, "", "SP022"},
+	{"the head is no commit id", "", func(c *rules.Change) { c.Head.SHA, c.Reviews[0].SHA, c.Commits[0].SHA = "main", "main", "main" }, "", "SP023"},
+	{"a symlink where migrations could be", "", func(c *rules.Change) { c.Files[0].Mode = rules.ModeSymlink }, "", "SP301"},
 	{"the last pusher approves", "", func(c *rules.Change) { c.LastPusher = octocat }, "", "SP312"},
 	{"who asked an agent for it approves", "", func(c *rules.Change) { c.Requester = octocat }, "", "SP312"},
 	{"approved an older head", "", func(c *rules.Change) { c.Reviews[0].SHA = oldSHA }, "", "SP313"},
@@ -132,7 +147,7 @@ var humanAttacks = []changeAttack{
 	{"no commits", "", func(c *rules.Change) { c.Commits = []rules.Commit{} }, "", "SP022"},
 	{"head unknown", "", func(c *rules.Change) { c.Head.SHA = "" }, "", "SP023"},
 	{"a migration without the database team", "", func(c *rules.Change) {
-		c.Files = append(c.Files, rules.File{Path: "migrations/9.sql", Mode: rules.ModeFile})
+		c.Files = append(c.Files, rules.File{Path: "migrations/9.sql", Status: rules.FileModified, Mode: rules.ModeFile})
 	}, "", "SP110"},
 	{"a migration moved out to docs", "", func(c *rules.Change) {
 		c.Files = []rules.File{{Path: "docs/9.sql", PreviousPath: "migrations/9.sql", Status: rules.FileRenamed, Mode: rules.ModeFile}}
@@ -141,9 +156,20 @@ var humanAttacks = []changeAttack{
 
 // The same for an agent's change of documentation, which needs nobody.
 var agentAttacks = []changeAttack{
-	{"production code beside the documentation", "", func(c *rules.Change) { c.Files = append(c.Files, rules.File{Path: "src/x.go", Mode: rules.ModeFile}) }, "", "SP101"},
+	{"production code beside the documentation", "", func(c *rules.Change) {
+		c.Files = append(c.Files, rules.File{Path: "src/x.go", Status: rules.FileModified, Mode: rules.ModeFile})
+	}, "", "SP101"},
 	{"a path that nobody named", "", func(c *rules.Change) { c.Files[0].Path = "infra/main.tf" }, "", "SP102"},
 	{"production code renamed into docs", "", func(c *rules.Change) { c.Files[0].PreviousPath, c.Files[0].Status = "src/x.go", rules.FileRenamed }, "", "SP101"},
+	{"a rename from nowhere, in capitals", "", func(c *rules.Change) { c.Files[0].Status = "RENAMED" }, "", "SP108"},
+	{"a status that GitHub does not have", "", func(c *rules.Change) { c.Files[0].Status = "unmerged" }, "", "SP108"},
+	{"no status", "", func(c *rules.Change) { c.Files[0].Status = "" }, "", "SP108"},
+	{"a person's web edit under the subject of a merge", "", func(c *rules.Change) {
+		m := humanCommit(oldSHA, dev)
+		m.Message, m.Verified, m.Parents, m.Committer = "Merge branch 'main' of x\n", rules.Yes, 0, c.Commits[0].Committer
+		c.Commits = append(c.Commits, m)
+	}, "", "SP203"},
+	{"a person amended its commit", "", func(c *rules.Change) { c.Commits[0].Committer = humanCommit(oldSHA, dev).Committer }, "", "SP202"},
 	{"a rename from nowhere", "", func(c *rules.Change) { c.Files[0].Status = rules.FileRenamed }, "", "SP108"},
 	{"a workflow", "", func(c *rules.Change) { c.Files[0].Path = ".github/workflows/deploy.yml" }, "", "SP103"},
 	{"a workflow in other case", "", func(c *rules.Change) { c.Files[0].Path = ".GitHub/workflows/deploy.yml" }, "", "SP107"},
@@ -286,8 +312,8 @@ func TestOrderNeverMatters(t *testing.T) {
 	p := only(inForce(t, ordinaryPolicy))
 	c := humanChange()
 	c.Files = []rules.File{
-		{Path: "src/b.go", Mode: rules.ModeFile}, {Path: "src/a.go", Mode: rules.ModeFile}, {Path: "docs/x.md", Mode: rules.ModeFile},
-		{Path: "migrations/2.sql", Mode: rules.ModeFile}, {Path: "migrations/1.sql", Mode: rules.ModeFile}, {Path: "other", Mode: rules.ModeSymlink}, {Path: "a//b"},
+		{Path: "src/b.go", Status: rules.FileModified, Mode: rules.ModeFile}, {Path: "src/a.go", Status: rules.FileModified, Mode: rules.ModeFile}, {Path: "docs/x.md", Status: rules.FileModified, Mode: rules.ModeFile},
+		{Path: "migrations/2.sql", Status: rules.FileModified, Mode: rules.ModeFile}, {Path: "migrations/1.sql", Status: rules.FileModified, Mode: rules.ModeFile}, {Path: "other", Status: rules.FileModified, Mode: rules.ModeSymlink}, {Path: "a//b"},
 	}
 	c.Commits = append(c.Commits, humanCommit(oldSHA, mona), agentCommit(baseSHA))
 	r := approval(3, octocat)
@@ -339,7 +365,7 @@ func TestWhatStillCounts(t *testing.T) {
 			c.Commits[0].Message = "Change\n\nCo-Authored-By: Claude <noreply@anthropic.com>\n"
 		}},
 		{"a migration with the database team", func(c *rules.Change) {
-			c.Files = append(c.Files, rules.File{Path: "migrations/9.sql", Mode: rules.ModeFile})
+			c.Files = append(c.Files, rules.File{Path: "migrations/9.sql", Status: rules.FileModified, Mode: rules.ModeFile})
 			c.Reviews = append(c.Reviews, approval(2, dba))
 		}},
 		{"everything approved though files are truncated", func(c *rules.Change) {

@@ -11,7 +11,7 @@ const actionsApp Slug = "github-actions"
 
 // checks waits for the checks that must be green: those in the touched
 // environments' after, and for an automatic approval at least one.
-func (j *mergeDoor) checks(envs []int, auto bool) {
+func (j *mergeDoor) checks(envs []int, auto, approved bool) {
 	var wanted []CheckName
 	var bare []string
 	for _, e := range envs {
@@ -38,7 +38,7 @@ func (j *mergeDoor) checks(envs []int, auto bool) {
 	before := len(j.rs)
 	var green []string
 	for _, w := range wanted {
-		if j.green(w) {
+		if j.green(w, approved) {
 			green = append(green, w.Name)
 		}
 	}
@@ -113,10 +113,10 @@ func (j *mergeDoor) ownApp(app Slug) bool {
 
 // green reports whether a check that the policy names is green; if not, it says
 // why. Where several of the name are there, all must be.
-func (j *mergeDoor) green(w CheckName) bool {
+func (j *mergeDoor) green(w CheckName, approved bool) bool {
 	app := cmp.Or(w.App, actionsApp)
 	var foreign *Check
-	n, red := 0, 0
+	n, red, edited := 0, 0, 0
 	for i := range j.c.Checks {
 		k := &j.c.Checks[i]
 		if k.Name != w.Name {
@@ -140,17 +140,21 @@ func (j *mergeDoor) green(w CheckName) bool {
 		case k.Workflow == "":
 			n++
 			j.say(codeStatedCheck, VerdictAllow, at{}, quoted(k.Name))
+		case j.edits(k.Workflow) && !approved:
+			edited++
+			j.say(codeCheckWorkflowEdited, VerdictWait, at{path: k.Workflow}, quoted(k.Name), quoted(k.Workflow))
 		case j.edits(k.Workflow):
-			j.say(codeCheckWorkflowEdited, VerdictAllow, at{path: k.Workflow}, quoted(k.Name), quoted(k.Workflow))
-			continue
+			// Every reviewer asked has approved the workflow as it is now.
+			n++
+			j.say(codeCheckWorkflowApproved, VerdictAllow, at{path: k.Workflow}, quoted(k.Name), quoted(k.Workflow))
 		default:
 			n++
 		}
 	}
-	if n > 0 && red == 0 {
+	if n > 0 && red+edited == 0 {
 		return true
 	}
-	if red == 0 {
+	if red+edited == 0 {
 		if foreign != nil {
 			from := quoted(foreign.App)
 			if from == "" {

@@ -14,6 +14,9 @@ import (
 // It judges everything that the deployment brings, and approvals of exactly this
 // deployment. Like [DecideChange] it is total and deterministic.
 func DecideDeployment(p Policies, d *Deployment) Decision {
+	if d == nil {
+		d = &Deployment{}
+	}
 	out := decideUnder(p, func(v *PolicyVersion) Decision { return deploymentUnder(v, d) })
 	out.Key = d.Key
 	return out
@@ -235,12 +238,12 @@ func (h *held) needs(envs []int, forced bool) []Need {
 
 // handsIn lists who is kept from approving: who started or re-ran it, and the
 // authors of commits that no other person approved.
-func (h *held) handsIn() (people []person, unresolved []string) {
-	w := hands{cat: h.pc.agents, seen: map[hand]bool{}}
+func (h *held) handsIn() (people roles, unresolved []string) {
+	w := newHands(h.pc.agents)
 	w.actor(h.d.Dispatcher, RoleDispatcher, "who started the run")
 	switch {
 	case h.d.Rerunner.Known():
-		w.people = append(w.people, person{h.d.Rerunner, RoleDispatcher})
+		w.people.add(h.d.Rerunner, RoleDispatcher)
 	case h.d.Attempt > 1:
 		w.open = append(w.open, "who re-ran it")
 	}
@@ -282,6 +285,7 @@ func (h *held) approvals(needs []Need) {
 		n.Count += extra
 		env := h.pc.envs[slices.Index(h.pc.names, n.Environment)]
 		var because []Reason
+		var people []Actor
 		for _, a := range words {
 			if a.Rejects {
 				continue
@@ -290,6 +294,10 @@ func (h *held) approvals(needs []Need) {
 				because = append(because, *why)
 				continue
 			}
+			if slices.ContainsFunc(people, a.Actor.MayBe) {
+				continue // one person under two names
+			}
+			people = append(people, a.Actor)
 			n.Approved = append(n.Approved, a.Actor.Login)
 			counted = append(counted, a)
 		}
@@ -382,7 +390,7 @@ func (h *held) differs(a Approval) string {
 }
 
 // counts says why an approval of this deployment does not count, or nil.
-func (h *held) counts(a Approval, n *Need, env *Environment, excluded []person) *Reason {
+func (h *held) counts(a Approval, n *Need, env *Environment, excluded roles) *Reason {
 	fact := at{login: a.Actor.Login, sha: a.SHA}
 	who := a.Actor.Login
 	if a.Actor.Type != ActorUser {
@@ -394,7 +402,7 @@ func (h *held) counts(a Approval, n *Need, env *Environment, excluded []person) 
 		}
 		return reason(codeNotListed, VerdictAllow, fact, who)
 	}
-	if role := excludedAs(excluded, env.excluded(), a.Actor); role != "" {
+	if role := excluded.of(env.excluded(), a.Actor); role != "" {
 		return reason(codeExcluded, VerdictAllow, fact, who, roleWords(role))
 	}
 	if !slices.Contains(env.acceptDeploy(), a.How) {
@@ -434,7 +442,7 @@ func latestWords(as []Approval, ours func(Approval) bool) []Approval {
 		}
 		k := Actor{ID: a.Actor.ID}
 		if k.ID == 0 {
-			k.Login = Login(strings.ToLower(string(a.Actor.Login)))
+			k.Login = Login(a.Actor.Login.fold())
 		}
 		byPerson[k] = append(byPerson[k], a)
 	}

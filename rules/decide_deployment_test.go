@@ -24,7 +24,7 @@ func productionDeployment() *rules.Deployment {
 				SHA: headSHA, By: []rules.Identity{{ID: dev.ID, Login: dev.Login}},
 				PullRequest: 7, Passed: rules.Yes, ApprovedBy: []rules.Actor{octocat},
 			}},
-			Files: []rules.File{{Path: "src/retry.go", Mode: rules.ModeFile}}, FilesComplete: rules.Yes,
+			Files: []rules.File{{Path: "src/retry.go", Status: rules.FileModified, Mode: rules.ModeFile}}, FilesComplete: rules.Yes,
 		},
 		Approvals: []rules.Approval{click(sre)},
 		Now:       now,
@@ -115,7 +115,7 @@ func TestAttacksOnDeployments(t *testing.T) {
 		{"what it brings is truncated", func(d *rules.Deployment) { d.Range.Complete = rules.No }, "wait", "SP512"},
 		{"files truncated, so migrations may be among them", func(d *rules.Deployment) { d.Range.FilesComplete = rules.No }, "wait", "SP520"},
 		{"a migration without the database team", func(d *rules.Deployment) {
-			d.Range.Files = append(d.Range.Files, rules.File{Path: "migrations/9.sql", Mode: rules.ModeFile})
+			d.Range.Files = append(d.Range.Files, rules.File{Path: "migrations/9.sql", Status: rules.FileModified, Mode: rules.ModeFile})
 		}, "wait", "SP520"},
 		{"an unresolved author of a direct push", func(d *rules.Deployment) {
 			d.Range.Commits[0] = rules.Brought{SHA: headSHA, By: []rules.Identity{{Email: "x@nowhere.example"}}}

@@ -160,15 +160,78 @@ func TestUnguardedBaseIsSaid(t *testing.T) {
 	}
 }
 
+// One person under two names is one approval; a letter that only looks like another
+// is another.
+func TestOnePersonCountsOnce(t *testing.T) {
+	p := only(rules.PolicyVersion{State: rules.PolicyInForce, Policy: load(t, "version: 1\nreviewers: [octocat, mona, sre-one]\nenvironments: {production: {gate: human, count: 2}}\n")})
+	for _, second := range []rules.Actor{{Login: "OctoCat", Type: rules.ActorUser}, {ID: 6, Login: "octocat", Type: rules.ActorUser}, {ID: 7, Login: "\u017fre-one", Type: rules.ActorUser}} {
+		c := humanChange()
+		c.Basis = rules.Stated
+		c.Reviews = append(c.Reviews, approval(2, second))
+		if d := rules.DecideChange(p, c); d.Verdict != "wait" {
+			t.Errorf("%+v: got %s:\n%s", second, d.Verdict, tree(d.Reasons, "  "))
+		}
+	}
+	c := humanChange()
+	c.Basis = rules.Stated
+	c.Reviews = append(c.Reviews, approval(2, mona))
+	if d := rules.DecideChange(p, c); d.Verdict != "allow" {
+		t.Errorf("two people: got %s:\n%s", d.Verdict, tree(d.Reasons, "  "))
+	}
+}
+
+// A change of the workflow behind a check can pass, but only once everybody asked has
+// approved it.
+func TestChangingTheCheckItself(t *testing.T) {
+	p := only(inForce(t, "version: 1\nreviewers: [octocat, mona]\nenvironments: {production: {gate: human, after: [test]}}\n"))
+	c := humanChange()
+	c.Files = []rules.File{{Path: ".github/workflows/test.yml", Status: rules.FileModified, Mode: rules.ModeFile}}
+	if d := rules.DecideChange(p, c); d.Verdict != "allow" || !gives(d.Reasons, "SP412") {
+		t.Errorf("approved: got %s:\n%s", d.Verdict, tree(d.Reasons, "  "))
+	}
+	c.Reviews = []rules.Review{}
+	if d := rules.DecideChange(p, c); d.Verdict != "wait" || !gives(d.Reasons, "SP405") || gives(d.Reasons, "SP401") || !d.NeedsHuman() {
+		t.Errorf("not approved: got %s:\n%s", d.Verdict, tree(d.Reasons, "  "))
+	}
+}
+
+// With mixed: approve, other people's commits that the agent itself pushed do not
+// end its automatic approval; a person's push does.
+func TestMixedApprove(t *testing.T) {
+	p := only(inForce(t, "agents: {mixed: approve}\n"+ordinaryPolicy))
+	c := agentChange()
+	c.Commits = append(c.Commits, humanCommit(oldSHA, dev))
+	if d := rules.DecideChange(p, c); d.Verdict != "allow" || !d.AutoApproval || !gives(d.Reasons, "SP212") {
+		t.Errorf("got %s:\n%s", d.Verdict, tree(d.Reasons, "  "))
+	}
+	c.LastPusher = dev
+	if d := rules.DecideChange(p, c); d.Verdict != "wait" {
+		t.Errorf("pushed by a person: got %s:\n%s", d.Verdict, tree(d.Reasons, "  "))
+	}
+}
+
+func TestNoFactsAtAll(t *testing.T) {
+	p := only(inForce(t, leasePolicy))
+	for name, d := range map[string]rules.Decision{
+		"change": rules.DecideChange(p, nil), "deployment": rules.DecideDeployment(p, nil), "lease": rules.DecideLease(p, nil, nil),
+	} {
+		if d.Verdict == rules.VerdictAllow {
+			t.Errorf("%s: allowed", name)
+		}
+	}
+}
+
 func TestObserveOnlySays(t *testing.T) {
 	v := inForce(t, "mode: observe\n"+ordinaryPolicy)
 	d := rules.DecideChange(only(v), agentChange())
-	if !d.Observe || !gives(d.Reasons, "SP010") {
+	if !d.Observe || !gives(d.Reasons, "SP010") || d.AutoApproval || d.Merge {
 		t.Errorf("observe %v:\n%s", d.Observe, tree(d.Reasons, "  "))
 	}
 	floor := inForce(t, ordinaryPolicy)
 	if d := rules.DecideChange(rules.Policies{Repository: v, Floor: floor}, agentChange()); d.Observe {
 		t.Error("a repository that observes lifted a floor that enforces")
+	} else if d.AutoApproval || d.Merge {
+		t.Error("a floor that enforces approved for a repository that observes")
 	}
 	if d := rules.DecideLease(only(inForce(t, "mode: observe\n"+leasePolicy)), targets(t), leaseRequest()); d.Observe {
 		t.Error("observing loosened a credential")

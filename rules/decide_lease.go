@@ -11,6 +11,9 @@ import (
 // is final for this request, and the job may ask again. Like [DecideChange] it is
 // total and deterministic.
 func DecideLease(p Policies, t *Targets, q *LeaseRequest) Decision {
+	if q == nil {
+		q = &LeaseRequest{}
+	}
 	l := &lease{t: t, q: q}
 	d := underVersion(&p.Repository, func(v *PolicyVersion) Decision {
 		l.judge(v)
@@ -87,15 +90,21 @@ func (l *lease) judge(v *PolicyVersion) {
 	l.runner(target)
 	// Every environment that covers the job's has its say: the strictest decides.
 	human := target.Tier != TierAuto
+	all := []*Environment{env}
 	for _, e := range covering {
-		human = human || v.Policy.compiled.envs[e].Gate != GateAuto
+		if other := v.Policy.compiled.envs[e]; other != env {
+			all = append(all, other)
+		}
+	}
+	for _, e := range all {
+		human = human || e.Gate != GateAuto
 	}
 	l.capability(cred, env, target, human)
-	l.event(env, human)
+	l.event(all, human)
 	if q.InProgress != Yes {
 		l.refuse(codeJobNotRunning)
 	}
-	g := l.grant(env, human)
+	g := l.grant(all, human)
 	l.workflow(cred, g)
 	if q.Given != No {
 		l.refuse(codeAlreadyGiven)
@@ -158,17 +167,18 @@ func (l *lease) capability(cred *Credential, env *Environment, t *Target, human 
 	}
 }
 
-func (l *lease) event(env *Environment, human bool) {
+// event refuses a run whose event one of the environments does not let deploy.
+func (l *lease) event(envs []*Environment, human bool) {
 	event := l.q.Claims.EventName
-	events := env.events()
-	if events != nil && !slices.Contains(events, event) || human && githubEvents()[event] != eventOwn {
+	refused := func(e *Environment) bool { return e.events() != nil && !slices.Contains(e.events(), event) }
+	if slices.ContainsFunc(envs, refused) || human && githubEvents()[event] != eventOwn {
 		l.refuse(codeClaimEvent, quoted(event))
 	}
 }
 
 // grant finds the release for exactly this job and refuses if there is none or it
 // does not hold.
-func (l *lease) grant(env *Environment, human bool) *Grant {
+func (l *lease) grant(envs []*Environment, human bool) *Grant {
 	c := &l.q.Claims
 	if len(l.q.Grants) == 0 {
 		l.refuse(codeGrantMissing)
@@ -196,9 +206,14 @@ func (l *lease) grant(env *Environment, human bool) *Grant {
 	if human && g.Human != Yes {
 		l.refuse(codeGrantNotHuman)
 	}
-	if age, limited := env.maxAge(StepDeploy); limited {
+	for _, env := range envs {
+		age, limited := env.maxAge(StepDeploy)
+		if !limited {
+			continue
+		}
 		if g.At.IsZero() || l.q.Now.IsZero() || g.At.After(l.q.Now.Add(clockSkew)) || l.q.Now.Sub(g.At) > age {
 			l.refuse(codeGrantTooOld, age.String())
+			break
 		}
 	}
 	return g
@@ -263,10 +278,12 @@ func (l *lease) floor(v *PolicyVersion) Decision {
 	}
 	if human {
 		f := &lease{t: l.t, q: l.q}
-		for _, e := range envs {
-			f.event(pc.envs[e], human)
-			f.grant(pc.envs[e], human)
+		all := make([]*Environment, len(envs))
+		for i, e := range envs {
+			all[i] = pc.envs[e]
 		}
+		f.event(all, human)
+		f.grant(all, human)
 		rs = f.rs
 	}
 	if len(rs) == 0 {

@@ -127,23 +127,37 @@ func (t *touch) file(f *File) {
 	switch {
 	case f.PreviousPath != "":
 		t.path(f.PreviousPath)
-	case f.Status == FileRenamed || f.Status == FileCopied:
+	case !f.Status.stays():
 		t.moved.add(f.Path, "", "")
+		t.addEveryAlso()
 	}
 	switch f.Mode {
 	case ModeFile, ModeExecutable:
 	case "":
 		// A removed file has no mode at the head.
-		if f.Status != FileRemoved {
+		if !strings.EqualFold(string(f.Status), string(FileRemoved)) {
 			t.modeless.add(f.Path, "", "")
 		}
 	default:
 		t.special.add(f.Path, "", modeName(f.Mode))
+		t.addEveryAlso()
 	}
 	switch f.PreviousMode {
 	case "", ModeFile, ModeExecutable, "000000":
 	default:
 		t.special.add(f.Path, "", modeName(f.PreviousMode))
+		t.addEveryAlso()
+	}
+}
+
+// stays reports whether a file of this status surely comes from nowhere else. The
+// status is compared without case: GraphQL spells it in capitals.
+func (s FileStatus) stays() bool {
+	switch FileStatus(strings.ToLower(string(s))) {
+	case FileAdded, FileModified, FileRemoved, FileChanged, FileUnchanged:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -161,14 +175,9 @@ func modeName(mode string) string {
 // path counts one path.
 func (t *touch) path(path string) {
 	if err := paths.Check(path); err != nil {
-		t.odd.add(path, "", err.Error())
+		t.odd.add(path, "", strings.TrimPrefix(err.Error(), paths.ErrNotPlain.Error()+": "))
 		t.pattern = ""
-		// Every also of every environment: an odd path could be any.
-		for e, env := range t.c.envs {
-			for pattern, rs := range env.Also {
-				t.addAlso(e, pattern, "", rs)
-			}
-		}
+		t.addEveryAlso()
 		return
 	}
 	t.hits = t.c.paths.Append(t.hits[:0], path)
@@ -235,6 +244,12 @@ func (t *touch) addAlso(env int, pattern, path string, rs []Reviewer) {
 // everything says that what is touched is not fully known.
 func (t *touch) everything() {
 	t.all = true
+	t.addEveryAlso()
+}
+
+// addEveryAlso counts every also of every environment as met, by what could be any
+// path.
+func (t *touch) addEveryAlso() {
 	for e, env := range t.c.envs {
 		for pattern, rs := range env.Also {
 			t.addAlso(e, pattern, "", rs)

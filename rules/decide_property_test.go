@@ -189,6 +189,7 @@ func drawChange(t *rapid.T) *rules.Change {
 	}
 	c.Files = rapid.SliceOfN(rapid.Custom(drawFile), 1, 5).Draw(t, "files")
 	c.Commits = rapid.SliceOfN(rapid.Custom(drawCommit), 1, 4).Draw(t, "commits")
+	c.Commits[0].SHA = headSHA
 	c.Reviews = rapid.SliceOfN(rapid.Custom(drawReview), 0, 6).Draw(t, "reviews")
 	c.Checks = nil
 	for _, name := range []string{"test", "lint"} {

@@ -45,7 +45,18 @@ func (s SHA) Short() string {
 type Login string
 
 // Equal reports whether two logins name the same account at one moment.
-func (l Login) Equal(o Login) bool { return l != "" && strings.EqualFold(string(l), string(o)) }
+// Only ASCII letters fold: logins have no others, and "ſ" is no "s".
+func (l Login) Equal(o Login) bool { return l != "" && l.fold() == o.fold() }
+
+// fold is the login in lower case.
+func (l Login) fold() string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, string(l))
+}
 
 // Slug is an App's name in URLs ("github-actions"). Empty means unknown.
 type Slug string

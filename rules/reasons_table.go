@@ -72,18 +72,19 @@ const (
 	codeStatedWrite       Code = "SP390"
 	codeStatedName        Code = "SP391"
 
-	codeCheckMissing        Code = "SP401"
-	codeCheckRed            Code = "SP402"
-	codeCheckPending        Code = "SP403"
-	codeCheckSource         Code = "SP404"
-	codeCheckWorkflowEdited Code = "SP405"
-	codeCheckWorkflow       Code = "SP406"
-	codeRequiredUnknown     Code = "SP407"
-	codeNoneRequired        Code = "SP408"
-	codeChecksUnknown       Code = "SP409"
-	codeChecksGreen         Code = "SP410"
-	codeCheckOwnApp         Code = "SP411"
-	codeStatedCheck         Code = "SP490"
+	codeCheckMissing          Code = "SP401"
+	codeCheckRed              Code = "SP402"
+	codeCheckPending          Code = "SP403"
+	codeCheckSource           Code = "SP404"
+	codeCheckWorkflowEdited   Code = "SP405"
+	codeCheckWorkflow         Code = "SP406"
+	codeRequiredUnknown       Code = "SP407"
+	codeNoneRequired          Code = "SP408"
+	codeChecksUnknown         Code = "SP409"
+	codeChecksGreen           Code = "SP410"
+	codeCheckOwnApp           Code = "SP411"
+	codeCheckWorkflowApproved Code = "SP412"
+	codeStatedCheck           Code = "SP490"
 
 	codeAutoEnvironment   Code = "SP501"
 	codeHumanEnvironment  Code = "SP502"
@@ -174,7 +175,7 @@ var codes = map[Code]codeInfo{
 	codeAgentText:       {name: "agent-text", format: "%s is named as its author, but not by an account that it alone controls: %s", meaning: "Anyone can type a trailer, a branch name or a marker, so text alone earns no automatic approval.", remedy: "Let the agent's own App open and push the pull request; or have a human approve; or set `agents: {text: approve}` if merging without human review is what you want."},
 	codeMixed:           {name: "mixed", format: "%s wrote some of the commits and others did not come from an agent", meaning: "Commits by people or automation in an agent's change end its automatic approval.", remedy: "Have a human approve, or move the other commits to a change of their own, or set `agents: {mixed: approve}`."},
 	codeHuman:           {name: "human", format: "a human wrote it", meaning: "Only agents' changes are approved automatically; a person's change is approved by another person.", remedy: "Have a reviewer approve."},
-	codeAutomation:      {name: "automation", format: "%s wrote it, which is automation and no agent", meaning: "Only agents' changes are approved automatically.", remedy: "Have a reviewer approve, or list the account under `agents: also`."},
+	codeAutomation:      {name: "automation", format: "%s wrote it, which is automation and no agent", meaning: "Only agents' changes are approved automatically.", remedy: "Have a reviewer approve, or, for a bot that the catalogue does not know, list the account under `agents: also`."},
 	codeFork:            {name: "fork", format: "its head is in another repository (%s)", meaning: "Changes from forks are never approved automatically.", remedy: "Have a reviewer approve, or push the branch to this repository."},
 	codeHeadRepoUnknown: {name: "head-repository-unknown", format: "it is not known which repository its head is in", meaning: "It could be a fork.", remedy: "In a record for `classify`, give `repository.id` and `head.repository.id`."},
 	codeTextApproved:    {name: "text-approved", format: "%s is known by text only, which this policy accepts", meaning: "The policy has `agents: {text: approve}`: a trailer, branch or marker that anyone can type lets changes in without human review.", remedy: "Nothing to do; to be safer, remove the setting."},
@@ -203,18 +204,19 @@ var codes = map[Code]codeInfo{
 	codeStatedWrite:       {name: "stated-write", format: "that %s has write access is taken from the record; the App asks GitHub", meaning: "`classify` and `policy test` judge what a record states.", remedy: "Nothing to do."},
 	codeStatedName:        {name: "stated-name", format: "that %s is the person the policy means is taken from the name; the App compares ids", meaning: "`classify` and `policy test` judge what a record states.", remedy: "Nothing to do."},
 
-	codeCheckMissing:        {name: "check-missing", format: "the check %s has not reported", meaning: "A check that must be green is not there yet.", remedy: "Wait for it; if it never comes, see that its workflow runs for this branch.", resolvesItself: true},
-	codeCheckRed:            {name: "check-red", format: "the check %s ended as %s", meaning: "A check that must be green is not.", remedy: "Mend what it found and push.", resolvesItself: true},
-	codeCheckPending:        {name: "check-pending", format: "the check %s is still running", meaning: "A check that must be green has not ended.", remedy: "Wait for it.", resolvesItself: true},
-	codeCheckSource:         {name: "check-source", format: "a check named %s does not count: it comes from %s, not from %s", meaning: "Any workflow or App can post a check of any name; only the expected source counts.", remedy: "Name the App in the policy (`after: [{name: …, app: …}]`) if it is the right one."},
-	codeCheckWorkflowEdited: {name: "check-workflow-edited", format: "the check %s does not count: this change edits its workflow %s", meaning: "A change could make its own check green.", remedy: "Change the workflow in a change of its own."},
-	codeCheckWorkflow:       {name: "check-workflow-unknown", format: "the check %s does not count: it is not known to be a job of a workflow run at this head", meaning: "Only a job that GitHub's jobs API shows at this head counts; anything else could be forged by a workflow with `checks: write`.", remedy: "See that the check is a job of a workflow in this repository.", resolvesItself: true},
-	codeRequiredUnknown:     {name: "required-unknown", format: "%s names no checks, and which ones the base branch requires is not known", meaning: "Without `after`, the checks that branch protection requires must be green, and they could not be read.", remedy: "Add `after` to the environment in the policy."},
-	codeNoneRequired:        {name: "none-required", format: "no check is required", meaning: "Neither the policy nor the base branch requires any check from a pinned source, so nothing vouches for an agent's change.", remedy: "Add `after` to the environment in the policy, or require a check with a pinned source."},
-	codeChecksUnknown:       {name: "checks-unknown", format: "the checks are not known", meaning: "The checks could not be read.", remedy: "Try again; in a record for `classify`, give `checks`."},
-	codeChecksGreen:         {name: "checks-green", format: "its checks are green: %s", meaning: "All checks that must be green are.", remedy: "Nothing to do."},
-	codeCheckOwnApp:         {name: "check-own-app", format: "the check %s does not count: it comes from an agent's own App (%s)", meaning: "An agent does not vouch for itself.", remedy: "Use a check from another App."},
-	codeStatedCheck:         {name: "stated-check", format: "that the check %s is a job of an unchanged workflow is taken from the record; the App asks GitHub", meaning: "`classify` and `policy test` judge what a record states.", remedy: "Nothing to do."},
+	codeCheckMissing:          {name: "check-missing", format: "the check %s has not reported from a source that counts", meaning: "A check that must be green is not there yet.", remedy: "Wait for it; if it never comes, see that its workflow runs for this branch.", resolvesItself: true},
+	codeCheckRed:              {name: "check-red", format: "the check %s ended as %s", meaning: "A check that must be green is not.", remedy: "Mend what it found and push.", resolvesItself: true},
+	codeCheckPending:          {name: "check-pending", format: "the check %s is still running", meaning: "A check that must be green has not ended.", remedy: "Wait for it.", resolvesItself: true},
+	codeCheckSource:           {name: "check-source", format: "a check named %s does not count: it comes from %s, not from %s", meaning: "Any workflow or App can post a check of any name; only the expected source counts.", remedy: "Name the App in the policy (`after: [{name: …, app: …}]`) if it is the right one."},
+	codeCheckWorkflowEdited:   {name: "check-workflow-edited", format: "the check %s does not count: this change edits its workflow %s", meaning: "A change could make its own check green.", remedy: "Have every reviewer asked approve: then the check counts."},
+	codeCheckWorkflow:         {name: "check-workflow-unknown", format: "the check %s does not count: it is not known to be a job of a workflow run at this head", meaning: "Only a job that GitHub's jobs API shows at this head counts; anything else could be forged by a workflow with `checks: write`.", remedy: "See that the check is a job of a workflow in this repository.", resolvesItself: true},
+	codeRequiredUnknown:       {name: "required-unknown", format: "%s names no checks, and which ones the base branch requires is not known", meaning: "Without `after`, the checks that branch protection requires must be green, and they could not be read.", remedy: "Add `after` to the environment in the policy."},
+	codeNoneRequired:          {name: "none-required", format: "no check is required", meaning: "Neither the policy nor the base branch requires any check from a pinned source, so nothing vouches for an agent's change.", remedy: "Add `after` to the environment in the policy, or require a check with a pinned source."},
+	codeChecksUnknown:         {name: "checks-unknown", format: "the checks are not known", meaning: "The checks could not be read.", remedy: "Try again; in a record for `classify`, give `checks`."},
+	codeChecksGreen:           {name: "checks-green", format: "its checks are green: %s", meaning: "All checks that must be green are.", remedy: "Nothing to do."},
+	codeCheckOwnApp:           {name: "check-own-app", format: "the check %s does not count: it comes from an agent's own App (%s)", meaning: "An agent does not vouch for itself.", remedy: "Use a check from another App."},
+	codeCheckWorkflowApproved: {name: "check-workflow-approved", format: "the check %s comes from a workflow that this change edits (%s), which the reviewers have approved", meaning: "The check runs what the change itself wrote; everybody who has to approve the change has done so.", remedy: "Nothing to do."},
+	codeStatedCheck:           {name: "stated-check", format: "that the check %s is a job of an unchanged workflow is taken from the record; the App asks GitHub", meaning: "`classify` and `policy test` judge what a record states.", remedy: "Nothing to do."},
 
 	codeAutoEnvironment:   {name: "auto-environment", format: "%s is covered by %s, which asks no human", meaning: "The deployment goes to an environment with `gate: auto` only.", remedy: "Nothing to do."},
 	codeHumanEnvironment:  {name: "human-environment", format: "%s is covered by %s, which asks a human", meaning: "The deployment goes to an environment with `gate: human`.", remedy: "Have its reviewers approve this deployment."},
