@@ -220,7 +220,7 @@ func (j *mergeDoor) earned(a *Authorship) bool {
 	ok := c.CommitsComplete == Yes && len(c.Commits) > 0
 	// What makes a mixed change an agent's must be the pull request itself, so that
 	// a commit more never makes somebody else's change an agent's.
-	mixed := a.Mixed && a.opened && j.p.Agents.Mixed == Approve
+	mixed := a.opened && j.p.Agents.Mixed == Approve
 	_, account, why := j.pc.agents.accountPinned(c, j.v.Directory.Users, mixed)
 	switch {
 	case account:

@@ -79,8 +79,8 @@ type Need struct {
 func (n Need) Missing() int { return max(0, n.Count-len(n.Approved)) }
 
 // NeedsHuman reports whether somebody has to act before this goes on: an
-// approval is missing, it is denied, or something stops it that no check's
-// turning green will end.
+// approval is missing, it is denied, or something stops it that neither a check's
+// turning green nor the author's going on (a draft) will end.
 func (d Decision) NeedsHuman() bool {
 	if d.Verdict == VerdictAllow {
 		return false

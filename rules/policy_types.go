@@ -199,7 +199,7 @@ type Environment struct {
 	Tags        []string              `yaml:"tags" json:"tags,omitempty" jsonschema:"description=Patterns of tags that may deploy here if they stand on such a branch."`
 	Events      []string              `yaml:"events" json:"events,omitempty" jsonschema:"description=Events that may deploy here. Default with gate: human: push and release."`
 	Steps       []Step                `yaml:"steps" json:"steps,omitempty" jsonschema:"enum=merge,enum=deploy,description=When a human is asked. Default: both."`
-	Count       int                   `yaml:"count" json:"count,omitempty" jsonschema:"minimum=1,maximum=6,default=1,description=How many different reviewers must approve."`
+	Count       int                   `yaml:"count" json:"count,omitempty" jsonschema:"minimum=1,maximum=6,default=1,description=How many different reviewers must approve: 6 at most."`
 	Reviewers   []Reviewer            `yaml:"reviewers" json:"reviewers,omitempty" jsonschema:"description=Who approves here. Default: the policy's reviewers."`
 	Also        map[string][]Reviewer `yaml:"also" json:"also,omitempty" jsonschema:"description=Path pattern to reviewers who must approve too when such a path is touched."`
 	Accept      Accept                `yaml:"accept" json:"accept,omitempty" jsonschema:"description=How an approval may be given at each step."`

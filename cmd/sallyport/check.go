@@ -260,7 +260,12 @@ func (a *app) findPolicy(ctx context.Context, repo *git.Repository, def git.Defa
 		return s, err
 	}
 	if !repo.Bare() {
-		data, err := readFile(filepath.Join(repo.Root(), filepath.FromSlash(rules.PolicyPath)), rules.MaxPolicyBytes)
+		name := filepath.Join(repo.Root(), filepath.FromSlash(rules.PolicyPath))
+		err := plainFile(name, rules.PolicyPath)
+		var data []byte
+		if err == nil {
+			data, err = readFile(name, rules.MaxPolicyBytes)
+		}
 		if err == nil {
 			return loadPolicy(rules.PolicyPath, data, policySource{path: rules.PolicyPath, where: "in the work tree, not committed", note: note}), nil
 		}
@@ -321,6 +326,20 @@ func readFile(name string, limit int64) ([]byte, error) {
 	}
 	defer f.Close()
 	return readLimited(f, name, limit)
+}
+
+// plainFile refuses what a repository has in the place of a file of its own: by a
+// link it could have any file of this machine shown as a faulty policy, and by a
+// pipe hold the command for ever. shown is the name for people.
+func plainFile(name, shown string) error {
+	info, err := os.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return refuse("%s is no regular file", shown)
+	}
+	return nil
 }
 
 func readLimited(r io.Reader, name string, limit int64) ([]byte, error) {

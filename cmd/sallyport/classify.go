@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"reflect"
 	"runtime"
@@ -64,6 +65,9 @@ $ sallyport classify --schema`,
 		in := a.stdin
 		if len(args) == 1 && args[0] != "-" {
 			f, err := os.Open(args[0])
+			if errors.Is(err, fs.ErrNotExist) {
+				return refuse("%w", err)
+			}
 			if err != nil {
 				return err
 			}

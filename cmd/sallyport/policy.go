@@ -72,6 +72,9 @@ func (a *app) lint(files []string, f format) error {
 	var fine []string
 	for _, name := range files {
 		data, err := a.readInput(name, rules.MaxPolicyBytes+1)
+		if errors.Is(err, fs.ErrNotExist) {
+			return refuse("%w", err)
+		}
 		if err != nil {
 			return err
 		}
@@ -141,8 +144,8 @@ func (a *app) findUp(path string) (string, error) {
 	prefix := ""
 	for {
 		name := filepath.Join(dir, filepath.FromSlash(path))
-		if _, err := os.Stat(name); err == nil {
-			return prefix + path, nil
+		if _, err := os.Lstat(name); err == nil {
+			return prefix + path, plainFile(name, prefix+path)
 		}
 		if _, err := os.Lstat(filepath.Join(dir, ".git")); err == nil {
 			break
