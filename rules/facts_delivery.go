@@ -156,13 +156,16 @@ type FactKind string
 const (
 	// FactClick is a button pressed on one of our check runs: a [Click].
 	FactClick FactKind = "click"
-	// FactPush is who pushed to a pull request's head: a [Push].
+	// FactPush is who pushed to a pull request's head, or made a commit the head of
+	// a branch: a [Push].
 	FactPush FactKind = "push"
 	// FactDeploymentReview is a required reviewer's word on a held run: a
 	// [DeploymentReview].
 	FactDeploymentReview FactKind = "deployment_review"
 	// FactDispatch is a workflow started by hand, with its inputs: a [Dispatch].
 	FactDispatch FactKind = "dispatch"
+	// FactRerequest is somebody's wish for a new check run of ours: a [Rerequest].
+	FactRerequest FactKind = "rerequest"
 )
 
 // EventFact is a fact that exists only in an event. It is what the event said:
@@ -198,12 +201,22 @@ type Click struct {
 	Sender     Actor  `json:"sender"`
 }
 
-// Push is one push to a pull request's head. Before and After are the heads.
+// Push is one push: to a pull request's head (Number), or to a branch (Ref, in
+// full). Before and After are the heads.
 type Push struct {
-	Number int   `json:"number"`
-	Before SHA   `json:"before,omitzero"`
-	After  SHA   `json:"after"`
-	Sender Actor `json:"sender"`
+	Number int    `json:"number,omitzero"`
+	Ref    string `json:"ref,omitzero"`
+	Before SHA    `json:"before,omitzero"`
+	After  SHA    `json:"after"`
+	Sender Actor  `json:"sender"`
+}
+
+// Rerequest is a press of "Re-run" on a check run or check suite of ours. A run
+// that is asked for again cannot be opened again: a new one takes its place.
+type Rerequest struct {
+	SHA    SHA    `json:"sha"`
+	Name   string `json:"name,omitzero"`
+	Sender Actor  `json:"sender"`
 }
 
 // DeploymentReview is a word that somebody gave on GitHub on the held jobs of a

@@ -28,8 +28,10 @@ type delivery struct {
 	*rules.Delivery
 
 	body []byte
-	app  rules.AppID
+	cfg  *Config
 	envelope
+	// check is the check that the event is about, if it is about one.
+	check *Check
 }
 
 // envelope is what every event has, or may have.
@@ -98,12 +100,19 @@ func events() map[string]maker {
 // read fills a delivery from its body. The body must be one JSON object without
 // a name that is there twice, at any depth: two readers could see two different
 // events in it.
-func read(d *rules.Delivery, body []byte, app rules.AppID, makers map[string]maker) error {
-	x := &delivery{Delivery: d, body: body, app: app}
+func read(d *rules.Delivery, body []byte, cfg *Config, makers map[string]maker) (*Check, error) {
+	x := &delivery{Delivery: d, body: body, cfg: cfg}
 	if m := makers[d.Event]; m != nil {
-		return m(x)
+		err := m(x)
+		return x.check, err
 	}
-	return x.plain()
+	return nil, x.plain()
+}
+
+// own reports whether our own bot did it: what the gate did itself is no news to
+// it.
+func (d *delivery) own() bool {
+	return d.cfg.Bot != 0 && d.envelope.Sender.ID == d.cfg.Bot
 }
 
 func short(s string) bool { return len(s) <= maxText && !strings.ContainsAny(s, "\x00\r\n") }
@@ -231,6 +240,10 @@ func (d *delivery) pullRequest() error {
 	switch d.Delivery.Action {
 	case "assigned", "unassigned", "milestoned", "demilestoned", "locked", "unlocked", "auto_merge_enabled", "auto_merge_disabled":
 		return nil // nothing that is judged
+	case "labeled", "unlabeled", "review_requested", "review_request_removed":
+		if d.own() {
+			return nil
+		}
 	case "synchronize":
 		if !p.After.Valid() || p.After != p.Pull.Head.SHA || p.Before != "" && !p.Before.Valid() {
 			return errors.New("a synchronize event without its commits")
@@ -264,6 +277,9 @@ func (d *delivery) review() error {
 	if d.Delivery.Action == "edited" || d.Delivery.Action == "submitted" && p.Review.State == string(rules.ReviewCommented) {
 		return nil // the text alone, or a comment: no opinion changed
 	}
+	if d.own() {
+		return nil
+	}
 	return d.mark(d.key(rules.WorkPullRequest, p.Pull.Number))
 }
 
@@ -289,7 +305,7 @@ func (d *delivery) checkRun() error {
 	if p.Check == nil || !p.Check.SHA.Valid() || p.Check.ID <= 0 {
 		return errors.New("a check_run event without its check run")
 	}
-	own := rules.AppID(p.Check.App.ID) == d.app
+	own := rules.AppID(p.Check.App.ID) == d.cfg.App
 	switch d.Delivery.Action {
 	case "requested_action":
 		if !own {
@@ -299,7 +315,7 @@ func (d *delivery) checkRun() error {
 			return errors.New("a click without its button or its sender")
 		}
 		if err := d.fact(rules.FactClick, rules.WorkKey{Kind: rules.WorkHead, Repository: d.Delivery.Repository, SHA: p.Check.SHA}, rules.Click{
-			CheckRun: p.Check.ID, Name: p.Check.Name, SHA: p.Check.SHA, ExternalID: p.Check.ExternalID, App: d.app,
+			CheckRun: p.Check.ID, Name: p.Check.Name, SHA: p.Check.SHA, ExternalID: p.Check.ExternalID, App: d.cfg.App,
 			Identifier: p.Requested.Identifier, Sender: d.envelope.Sender.actor(),
 		}); err != nil {
 			return err
@@ -308,9 +324,17 @@ func (d *delivery) checkRun() error {
 		if !own {
 			return nil
 		}
+		if err := d.fact(rules.FactRerequest, rules.WorkKey{Kind: rules.WorkHead, Repository: d.Delivery.Repository, SHA: p.Check.SHA}, rules.Rerequest{
+			SHA: p.Check.SHA, Name: p.Check.Name, Sender: d.envelope.Sender.actor(),
+		}); err != nil {
+			return err
+		}
 	default:
 		if own {
 			return nil // our own doing
+		}
+		if short(p.Check.Name) {
+			d.check = &Check{Repository: d.Delivery.Repository, SHA: p.Check.SHA, Name: p.Check.Name}
 		}
 	}
 	return d.stands(p.Check.SHA, p.Check.Pulls)
@@ -336,6 +360,13 @@ func (d *delivery) checkSuite() error {
 	if d.Delivery.Action != "rerequested" {
 		return nil
 	}
+	if rules.AppID(p.Suite.App.ID) == d.cfg.App {
+		if err := d.fact(rules.FactRerequest, rules.WorkKey{Kind: rules.WorkHead, Repository: d.Delivery.Repository, SHA: p.Suite.SHA}, rules.Rerequest{
+			SHA: p.Suite.SHA, Sender: d.envelope.Sender.actor(),
+		}); err != nil {
+			return err
+		}
+	}
 	return d.stands(p.Suite.SHA, p.Suite.Pulls)
 }
 
@@ -343,14 +374,18 @@ func (d *delivery) status() error {
 	var p struct {
 		envelope
 
-		SHA   rules.SHA `json:"sha"`
-		State string    `json:"state"`
+		SHA     rules.SHA `json:"sha"`
+		State   string    `json:"state"`
+		Context string    `json:"context"`
 	}
 	if err := d.into(&p, &p.envelope); err != nil {
 		return err
 	}
 	if p.State == "" {
 		return errors.New("a status event without its state")
+	}
+	if p.Context != "" && short(p.Context) {
+		d.check = &Check{Repository: d.Delivery.Repository, SHA: p.SHA, Name: p.Context}
 	}
 	return d.stands(p.SHA, nil)
 }
@@ -376,18 +411,32 @@ func (d *delivery) mergeGroup() error {
 	return d.mark(rules.WorkKey{Kind: rules.WorkMergeGroup, Repository: d.Delivery.Repository, SHA: p.Group.SHA, Ref: p.Group.Ref})
 }
 
-// push matters where it may bring another policy: on the default branch.
+// push says who made a commit a branch's head: a pull request that is opened
+// later has no other event that does. It matters itself where it may bring another
+// policy: on the default branch.
 func (d *delivery) push() error {
 	var p struct {
 		envelope
 
-		Ref string `json:"ref"`
+		Ref    string    `json:"ref"`
+		Before rules.SHA `json:"before"`
+		After  rules.SHA `json:"after"`
 	}
 	if err := d.into(&p, &p.envelope); err != nil {
 		return err
 	}
 	if p.Ref == "" || d.Delivery.Repository <= 0 {
 		return errors.New("a push event without its ref")
+	}
+	if strings.HasPrefix(p.Ref, "refs/heads/") && p.After.Valid() && d.envelope.Sender.ID > 0 && short(p.Ref) {
+		if !p.Before.Valid() {
+			p.Before = ""
+		}
+		if err := d.fact(rules.FactPush, rules.WorkKey{Kind: rules.WorkHead, Repository: d.Delivery.Repository, SHA: p.After}, rules.Push{
+			Ref: p.Ref, Before: p.Before, After: p.After, Sender: d.envelope.Sender.actor(),
+		}); err != nil {
+			return err
+		}
 	}
 	if branch := d.envelope.Repository.DefaultBranch; branch != "" && p.Ref != "refs/heads/"+branch {
 		return nil

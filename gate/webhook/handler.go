@@ -55,6 +55,13 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText hides the secret from encoders.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// Check is a check run or commit status that an event is about.
+type Check struct {
+	Repository rules.RepositoryID
+	SHA        rules.SHA
+	Name       string
+}
+
 // Store keeps deliveries.
 type Store interface {
 	// Accept stores a delivery's marks and facts together. Where it returns nil they
@@ -71,6 +78,12 @@ type Config struct {
 	// App is the id of this GitHub App: what its own check runs go through makes
 	// no work. It is required.
 	App rules.AppID
+	// Bot is the account of the App's own bot: what it did itself makes no work. 0
+	// is unknown.
+	Bot rules.AccountID
+	// Waits reports whether something waits for a check, so that the others cost
+	// nothing. Whoever does not know says yes. Nil: everything waits for every check.
+	Waits func(context.Context, Check) bool
 	// Store is required.
 	Store Store
 	// Now is the clock. Nil is time.Now.
@@ -194,10 +207,14 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request) (answer, *refu
 		return answer{}, refuse(http.StatusUnauthorized, "the signature is not that of this body with the webhook's secret")
 	}
 	d := rules.Delivery{ID: id, BodyHash: sha256.Sum256(body), Event: event, ReceivedAt: h.cfg.Now()}
-	if err := read(&d, body, h.cfg.App, h.makers); err != nil {
+	check, err := read(&d, body, &h.cfg, h.makers)
+	if err != nil {
 		return answer{}, &refusal{status: http.StatusBadRequest, text: "the body is not the JSON of this event", cause: err}
 	}
 	release() // the body is not needed while storing
+	if check != nil && len(d.Facts) == 0 && h.cfg.Waits != nil && !h.cfg.Waits(r.Context(), *check) {
+		d.Marks = nil
+	}
 	out := answer{Status: "ignored", Marks: len(d.Marks), Facts: len(d.Facts)}
 	if len(d.Marks)+len(d.Facts) == 0 {
 		return out, nil

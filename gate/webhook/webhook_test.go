@@ -588,8 +588,8 @@ func TestPayloads(t *testing.T) {
 		"pull_request_review.submitted.approved.constructed.json":            "pull_request " + hello + " 2 - -",
 		"pull_request_review.submitted.changes_requested.constructed.json":   "pull_request " + hello + " 2 - -",
 		"pull_request_review.submitted.commented.json":                       "",
-		"push.branch-created.json":                                           "repository " + hello + " 0 - -",
-		"push.branch-updated.constructed.json":                               "repository " + hello + " 0 - -",
+		"push.branch-created.json":                                           "repository " + hello + " 0 - -; push",
+		"push.branch-updated.constructed.json":                               "repository " + hello + " 0 - -; push",
 		"push.tag-deleted.json":                                              "",
 		"workflow_job.completed.failure.json":                                "run " + hello + " 2202229078 - -",
 		"workflow_job.completed.success.json":                                "run " + hello + " 2202229078 - -",
@@ -709,5 +709,72 @@ func BenchmarkHandler(b *testing.B) {
 		if w := serve(h, request("pull_request", body)); w.Code != 202 {
 			b.Fatal(w.Code)
 		}
+	}
+}
+
+func TestOwnDoingsAreNoNews(t *testing.T) {
+	m := &memory{}
+	h, err := webhook.New(webhook.Config{Secrets: []webhook.Secret{secret}, App: app, Bot: 77, Store: m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := func(action string, sender int) string {
+		return strings.Replace(strings.Replace(opened, `"opened"`, `"`+action+`"`, 1), `"sender":{"id":3`, fmt.Sprintf(`"sender":{"id":%d`, sender), 1)
+	}
+	for i, c := range []struct {
+		event, body string
+		stored      int
+	}{
+		{"pull_request", body("labeled", 77), 0},
+		{"pull_request", body("review_requested", 77), 0},
+		{"pull_request", body("labeled", 3), 1},
+		{"pull_request", body("opened", 77), 2}, // our bot opens none: somebody pretends, look
+		{"pull_request", body("closed", 77), 3},
+	} {
+		if w := serve(h, request(c.event, c.body, header("X-GitHub-Delivery", fmt.Sprint("d", i)))); w.Code != http.StatusAccepted {
+			t.Errorf("%s: %d %s", c.body, w.Code, w.Body)
+		}
+		if m.calls != c.stored {
+			t.Errorf("after %s by the sender there: %d stored, want %d", c.body, m.calls, c.stored)
+		}
+	}
+}
+
+func TestOnlyChecksThatSomethingWaitsForAreStored(t *testing.T) {
+	m := &memory{}
+	var asked []webhook.Check
+	h, err := webhook.New(webhook.Config{Secrets: []webhook.Secret{secret}, App: app, Store: m, Waits: func(_ context.Context, c webhook.Check) bool {
+		asked = append(asked, c)
+		return c.Name == "test"
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sha = "ec26c3e57ca3a959ca5aad62de7213c562f8c821"
+	check := func(action, name string, app int) string {
+		return fmt.Sprintf(`{"action":%q,"check_run":{"id":5,"name":%q,"head_sha":%q,"app":{"id":%d},"pull_requests":[]},"repository":{"id":1,"full_name":"acme/orders"},"sender":{"id":3},"requested_action":{"identifier":"approve"}}`, action, name, sha, app)
+	}
+	status := func(name string) string {
+		return fmt.Sprintf(`{"sha":%q,"state":"success","context":%q,"repository":{"id":1,"full_name":"acme/orders"},"sender":{"id":3}}`, sha, name)
+	}
+	for i, c := range []struct {
+		event, body string
+		stored      int
+	}{
+		{"check_run", check("completed", "lint", 15368), 0},
+		{"check_run", check("completed", "test", 15368), 1},
+		{"status", status("lint"), 1},
+		{"status", status("test"), 2},
+		{"check_run", check("requested_action", "sallyport", app), 3}, // a click is a fact, whatever waits
+	} {
+		if w := serve(h, request(c.event, c.body, header("X-GitHub-Delivery", fmt.Sprint("d", i)))); w.Code != http.StatusAccepted {
+			t.Errorf("%s: %d %s", c.body, w.Code, w.Body)
+		}
+		if m.calls != c.stored {
+			t.Errorf("after %s: %d stored, want %d", c.body, m.calls, c.stored)
+		}
+	}
+	if want := (webhook.Check{Repository: 1, SHA: sha, Name: "test"}); !slices.Contains(asked, want) {
+		t.Errorf("asked for %v, want %v among them", asked, want)
 	}
 }
