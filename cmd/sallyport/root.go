@@ -65,7 +65,7 @@ $ sallyport policy explain src/server.go docs/guide.md`,
 	root.SetHelpCommandGroupID(groupOther)
 	root.CompletionOptions.DisableDefaultCmd = true
 
-	core := []*cobra.Command{a.initCommand(), a.checkCommand(), a.classifyCommand(), a.policyCommand()}
+	core := []*cobra.Command{a.initCommand(), a.checkCommand(), a.classifyCommand(), a.policyCommand(), a.auditCommand()}
 	for _, c := range core {
 		c.GroupID = groupCore
 	}

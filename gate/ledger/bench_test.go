@@ -19,8 +19,9 @@ import (
 
 // BenchmarkAppend puts appends through the SQLite store beside plain inserts of
 // the same bytes, in one run and in turns. "%" compares with plain inserts through
-// the same store, by as many callers in as many transactions: what the tree and
-// its signatures cost. "%_of_raw" compares with what one goroutine gets out of
+// the same store, by as many callers in as many transactions: what the entries'
+// encoding, the tree and its signatures cost. "entries/signature" is how many shared
+// one. "%_of_raw" compares with what one goroutine gets out of
 // SQLite with prepared statements and as many rows in a transaction as group
 // commit can have: what the store's transactions cost, too. Each figure is the
 // median of rounds, since a disk that others use stalls now and then.
@@ -36,16 +37,17 @@ func BenchmarkAppend(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			const rounds = 9
-			rows := max(c.callers*c.batch*20, 1000)
+			rows := max(c.callers*c.batch*100, 2000)
 			if c.callers*c.batch == 1 {
 				rows = 200
 			}
-			var appends, inserts, raws, ofInserts, ofRaw []float64
+			var appends, inserts, raws, ofInserts, ofRaw, shared []float64
 			for b.Loop() {
 				for range rounds {
-					a := timeAppends(b, c.callers, c.batch, rows)
+					a, signatures := timeAppends(b, c.callers, c.batch, rows)
 					p := timePlain(b, c.callers, c.batch, rows)
 					r := timeInserts(b, c.callers, c.batch, rows)
+					shared = append(shared, float64(rows)/float64(signatures))
 					appends = append(appends, float64(rows)/a.Seconds())
 					inserts = append(inserts, float64(rows)/p.Seconds())
 					raws = append(raws, float64(rows)/r.Seconds())
@@ -56,6 +58,7 @@ func BenchmarkAppend(b *testing.B) {
 			b.ReportMetric(median(appends), "appends/s")
 			b.ReportMetric(median(inserts), "inserts/s")
 			b.ReportMetric(median(raws), "raw/s")
+			b.ReportMetric(median(shared), "entries/signature")
 			b.ReportMetric(median(ofRaw), "%_of_raw")
 			b.ReportMetric(median(ofInserts), "%")
 			b.ReportMetric(0, "ns/op")
@@ -77,7 +80,7 @@ func sized(n int) ledger.Entry {
 	return e
 }
 
-func timeAppends(b *testing.B, callers, batch, rows int) time.Duration {
+func timeAppends(b *testing.B, callers, batch, rows int) (took time.Duration, signatures int) {
 	ctx := context.Background()
 	s, err := store.Open(ctx, store.Config{Path: filepath.Join(b.TempDir(), "sallyport.db")})
 	if err != nil {
@@ -89,7 +92,7 @@ func timeAppends(b *testing.B, callers, batch, rows int) time.Duration {
 	for i := range entries {
 		entries[i] = sized(i)
 	}
-	return timed(b, callers, rows/batch, func() error {
+	took = timed(b, callers, rows/batch, func() error {
 		prepared, err := log.Prepare(entries...)
 		if err != nil {
 			return err
@@ -99,6 +102,15 @@ func timeAppends(b *testing.B, callers, batch, rows int) time.Duration {
 			return err
 		})
 	})
+	if err := s.LedgerLeaves(ctx, 0, int64(rows), func(_ int64, _, checkpoint, _ []byte) error {
+		if checkpoint != nil {
+			signatures++
+		}
+		return nil
+	}); err != nil {
+		b.Fatal(err)
+	}
+	return took, signatures
 }
 
 // timePlain inserts the leaves' bytes and nothing else.
@@ -117,7 +129,7 @@ func timePlain(b *testing.B, callers, batch, rows int) time.Duration {
 	return timed(b, callers, rows/batch, func() error {
 		return s.Update(ctx, func(tx *store.Tx) error {
 			for range batch {
-				if err := tx.AddLedgerLeaf(index, m.leaves[0], nil, nil); err != nil {
+				if err := tx.AddLedgerLeaf(index, m.leaves[0], nil); err != nil {
 					return err
 				}
 				index++

@@ -15,13 +15,17 @@ import (
 // and signatures, with room for those of witnesses.
 const MaxCheckpoint = 16 << 10
 
-// Checkpoint is a signed tree head.
+// Checkpoint is a tree head.
 type Checkpoint struct {
 	Origin string
 	Size   int64
 	Root   tlog.Hash
-	// Note is the signed note as it is served.
+	// Note is the signed note as it is served; nil in what [Log.Append] returns.
 	Note []byte
+
+	// own is the verifier key of the ledger whose Append made it, empty otherwise:
+	// what has no signature counts for that ledger alone.
+	own string
 }
 
 // Witness is what somebody else saw of the tree: its root when it had Size

@@ -2,9 +2,10 @@
 // nobody can rewrite unseen.
 //
 // Entries are the leaves of a Merkle tree (RFC 6962, with golang.org/x/mod's
-// tlog). Each append ends in a signed checkpoint (https://c2sp.org/tlog-checkpoint,
-// Ed25519, with golang.org/x/mod's note), and the tree is served as tiles
-// (https://c2sp.org/tlog-tiles), so that other people's tools can verify it.
+// tlog). Each transaction of the disk ends in a signed checkpoint
+// (https://c2sp.org/tlog-checkpoint, Ed25519, with golang.org/x/mod's note), and the
+// tree is served as tiles (https://c2sp.org/tlog-tiles), so that other people's tools
+// can verify it.
 //
 // Writing happens in the caller's transaction, together with whatever the entry is
 // about:
@@ -15,6 +16,21 @@
 //		return err
 //	})
 //	log.Observe(checkpoint) // committed: from here on less than this is a loss
+//	line := checkpoint.Witness().String()
+//
+// Encoding takes longer than appending, and everybody waits while the function runs:
+// where many append, call [Log.Prepare] before Update and [Log.AppendBatch] in it.
+//
+// # When it is signed
+//
+// A store may take many callers into one transaction of the disk. Each append sees
+// the tree that the one before it left, and the store has the last head signed once,
+// just before it commits ([Sealer]). So what Append returns is not signed itself: it
+// is the tree's size and root right after its own entries, a state that the signed
+// tree went through and a witness as good as any. A caller whose part is rolled back
+// leaves nothing: the next one appends to the head from before. If signing fails,
+// nobody's part is committed. A crash leaves the head, its entries and its checkpoint
+// together, or none of them.
 //
 // # What is hashed
 //
@@ -38,8 +54,8 @@
 // # What an export contains
 //
 // JSON lines: a header with the newest checkpoint, then a line for each entry with
-// its index, its hash, the leaf, the checkpoint that its append ended in, and,
-// unless left out, the openings that still exist. See [Export].
+// its index, its hash, the leaf, the checkpoint where one was signed at that size,
+// and, unless left out, the openings that still exist. See [Export].
 //
 // # What erasure leaves
 //

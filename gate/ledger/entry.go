@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -81,7 +82,7 @@ type Entry struct {
 	// Payload is encoded as a JSON object and recorded in clear for everybody to
 	// read. It may hold no personal data: members that are named as such ("login",
 	// "email", "sender", …) and strings with an e-mail address in them are refused,
-	// at any depth. Nil is none. Whole numbers beyond 2⁵³ are refused.
+	// at any depth. Nil is none. Numbers beyond 2⁵³ are refused.
 	Payload any
 	// Personal are values with personal data in them, each under a name of lower
 	// case letters, digits and underscores. They are committed to, see the package
@@ -99,6 +100,65 @@ type leaf struct {
 	Subject  Subject           `json:"subject"`
 	Time     string            `json:"time"`
 	Version  int               `json:"v"`
+}
+
+// canonical encodes a leaf whose payload is canonical. It writes what json.Marshal
+// would, without reading the payload again.
+func (l *leaf) canonical() ([]byte, error) {
+	out := make([]byte, 0, 320+len(l.Payload)+len(l.Personal)*(maxName+72))
+	var err error
+	text := func(before, s string) {
+		out = append(out, before...)
+		if err == nil {
+			out, err = jsontext.AppendQuote(out, s)
+		}
+	}
+	if l.Decision != "" {
+		text(`{"decision":`, l.Decision)
+		text(`,"kind":`, string(l.Kind))
+	} else {
+		text(`{"kind":`, string(l.Kind))
+	}
+	if len(l.Payload) > 0 {
+		out = append(append(out, `,"payload":`...), l.Payload...)
+	}
+	if len(l.Personal) > 0 {
+		before := `,"personal":{`
+		for _, name := range slices.Sorted(maps.Keys(l.Personal)) { // ASCII: the order of bytes is that of UTF-16
+			text(before, name)
+			text(":", l.Personal[name])
+			before = ","
+		}
+		out = append(out, '}')
+	}
+	out = append(out, `,"subject":{`...)
+	separate := func() {
+		if out[len(out)-1] != '{' {
+			out = append(out, ',')
+		}
+	}
+	number := func(name string, n int64) {
+		if n != 0 {
+			separate()
+			out = strconv.AppendInt(append(out, name...), n, 10)
+		}
+	}
+	number(`"attempt":`, int64(l.Subject.Attempt))
+	number(`"deployment":`, int64(l.Subject.Deployment))
+	if l.Subject.Key != "" {
+		separate()
+		text(`"key":`, l.Subject.Key)
+	}
+	number(`"pull_request":`, int64(l.Subject.PullRequest))
+	number(`"repository":`, int64(l.Subject.Repository))
+	number(`"run":`, int64(l.Subject.Run))
+	if l.Subject.SHA != "" {
+		separate()
+		text(`"sha":`, string(l.Subject.SHA))
+	}
+	text(`},"time":`, l.Time)
+	out = append(strconv.AppendInt(append(out, `,"v":`...), int64(l.Version), 10), '}')
+	return out, err
 }
 
 // Opening is what turns a commitment into something to read.
@@ -166,7 +226,7 @@ func encode(e Entry, random io.Reader) (data, openings []byte, err error) {
 			return nil, nil, fmt.Errorf("the subject has the number %d", n)
 		}
 	}
-	if data, err = json.Marshal(l, json.Deterministic(true)); err != nil {
+	if data, err = l.canonical(); err != nil {
 		return nil, nil, err
 	}
 	if len(data) > MaxLeaf {
@@ -187,6 +247,8 @@ type Record struct {
 	Personal map[string]string
 	// Hash is the leaf's hash in the tree.
 	Hash tlog.Hash
+	// Leaf is the whole of it, canonical JSON.
+	Leaf jsontext.Value
 }
 
 // ParseLeaf reads a leaf. It must be canonical JSON of a version that is known;
@@ -223,7 +285,7 @@ func ParseLeaf(data []byte) (Record, error) {
 	}
 	return Record{
 		Kind: l.Kind, Time: when, Subject: l.Subject, Decision: l.Decision,
-		Payload: l.Payload, Personal: l.Personal, Hash: tlog.RecordHash(data),
+		Payload: l.Payload, Personal: l.Personal, Hash: tlog.RecordHash(data), Leaf: data,
 	}, nil
 }
 
@@ -238,11 +300,76 @@ func canonical(v any, look func(text string, member bool) error) (jsontext.Value
 	if err != nil {
 		return nil, err
 	}
+	if plain, err := inspect(raw, look); plain || err != nil {
+		return raw, err
+	}
 	return recanonical(raw, look)
 }
 
+// inspect shows look the strings of JSON that json.Marshal wrote, and reports
+// whether it is plain: as RFC 8785 wants it already. It gives up at what needs more
+// than a look at the bytes: escapes, names beyond ASCII or out of order, and numbers
+// that are not small and whole.
+func inspect(raw []byte, look func(text string, member bool) error) (plain bool, err error) {
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		return false, nil
+	}
+	var before [16][]byte // the last name at each depth
+	depth := 0
+	for i := 0; i < len(raw); {
+		switch c := raw[i]; {
+		case c == '{' || c == '[':
+			if depth++; depth == len(before) {
+				return false, nil
+			}
+			before[depth] = nil
+			i++
+		case c == '}' || c == ']':
+			depth--
+			i++
+		case c == '"':
+			text := raw[i+1:]
+			text = text[:bytes.IndexByte(text, '"')]
+			i += len(text) + 2
+			member := i < len(raw) && raw[i] == ':'
+			if member {
+				if len(before[depth]) > 0 && bytes.Compare(before[depth], text) >= 0 || !ascii(text) {
+					return false, nil
+				}
+				before[depth] = text
+			}
+			if look != nil {
+				if err := look(string(text), member); err != nil {
+					return false, err
+				}
+			}
+		case c == '-' || '0' <= c && c <= '9':
+			end := i + 1
+			for end < len(raw) && raw[end] >= '0' && raw[end] <= '9' {
+				end++
+			}
+			if end-i > 15 || c == '-' || end < len(raw) && strings.IndexByte(",]}", raw[end]) < 0 {
+				return false, nil
+			}
+			i = end
+		default: // , : and the letters of true, false and null
+			i++
+		}
+	}
+	return true, nil
+}
+
+func ascii(s []byte) bool {
+	for _, c := range s {
+		if c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
 // recanonical brings JSON into the form of RFC 8785. That form has no room for
-// large whole numbers, and they are refused rather than rounded.
+// large numbers, and they are refused rather than rounded.
 func recanonical(raw []byte, look func(text string, member bool) error) (jsontext.Value, error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(raw))
 	for {
@@ -255,13 +382,9 @@ func recanonical(raw []byte, look func(text string, member bool) error) (jsontex
 		}
 		switch tok.Kind() {
 		case '0':
-			text := tok.String()
-			if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-				if n > maxWhole || n < -maxWhole {
-					return nil, fmt.Errorf("the number %s is beyond 2⁵³", text)
-				}
-			} else if strings.Trim(text, "-0123456789") == "" {
-				return nil, fmt.Errorf("the number %s is beyond 2⁵³", text)
+			// A fraction may become whole: 9007199254740993.4 has no place either.
+			if n, err := strconv.ParseFloat(tok.String(), 64); err != nil || n > maxWhole || n < -maxWhole {
+				return nil, fmt.Errorf("the number %s is beyond 2⁵³", tok.String())
 			}
 		case '"':
 			if look == nil {

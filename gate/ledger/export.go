@@ -63,8 +63,8 @@ type ExportConfig struct {
 // none.
 //
 // The first line is a header; every other line has the entry's index, its hash in
-// hex, the entry, the signed checkpoint that its append ended in (in the last
-// entry of an append), and perhaps openings. The verifier key is not in it: a key
+// hex, the entry, the signed checkpoint if one was made after this entry (after the
+// last that was committed together with others), and perhaps openings. The verifier key is not in it: a key
 // that comes with what it verifies proves nothing.
 func Export(ctx context.Context, r Reader, w io.Writer, cfg ExportConfig) error {
 	head, err := r.LedgerCheckpoint(ctx)
@@ -78,29 +78,21 @@ func Export(ctx context.Context, r Reader, w io.Writer, cfg ExportConfig) error 
 	if err != nil {
 		return fmt.Errorf("exporting the ledger: %w", err)
 	}
-	out := bufio.NewWriterSize(w, 64<<10)
-	line := func(v any) error {
-		if err := json.MarshalWrite(out, v, json.Deterministic(true)); err != nil {
-			return err
-		}
-		return out.WriteByte('\n')
-	}
-	if err := line(exportHeader{Export: exportName, Version: version, Checkpoint: string(head)}); err != nil {
+	out, err := newExporter(w, head)
+	if err != nil {
 		return fmt.Errorf("exporting the ledger: %w", err)
 	}
 	for from := int64(0); from < size; {
 		next := from
 		err := r.LedgerLeaves(ctx, from, min(from+exportPage, size), func(index int64, data, signed, openings []byte) error {
-			h := tlog.RecordHash(data)
-			l := exportLine{Index: index, Hash: hex.EncodeToString(h[:]), Entry: data, Checkpoint: string(signed)}
+			var opened map[string]Opening
 			if cfg.Personal {
-				opened, err := ParseOpenings(openings)
-				if err != nil {
+				var err error
+				if opened, err = ParseOpenings(openings); err != nil {
 					return err
 				}
-				l.Personal = opened
 			}
-			if err := line(l); err != nil {
+			if err := out.entry(index, data, signed, opened); err != nil {
 				return err
 			}
 			next = index + 1
@@ -115,10 +107,30 @@ func Export(ctx context.Context, r Reader, w io.Writer, cfg ExportConfig) error 
 		}
 		from = next
 	}
-	if err := out.Flush(); err != nil {
+	if err := out.w.Flush(); err != nil {
 		return fmt.Errorf("exporting the ledger: %w", err)
 	}
 	return nil
+}
+
+// exporter writes the lines of an export. Flush w at the end.
+type exporter struct{ w *bufio.Writer }
+
+func newExporter(w io.Writer, head []byte) (*exporter, error) {
+	e := &exporter{w: bufio.NewWriterSize(w, 64<<10)}
+	return e, e.line(exportHeader{Export: exportName, Version: version, Checkpoint: string(head)})
+}
+
+func (e *exporter) line(v any) error {
+	if err := json.MarshalWrite(e.w, v, json.Deterministic(true)); err != nil {
+		return err
+	}
+	return e.w.WriteByte('\n')
+}
+
+func (e *exporter) entry(index int64, data, signed []byte, opened map[string]Opening) error {
+	h := tlog.RecordHash(data)
+	return e.line(exportLine{Index: index, Hash: hex.EncodeToString(h[:]), Entry: data, Checkpoint: string(signed), Personal: opened})
 }
 
 // uncheckedSize reads the size of a checkpoint whose signature is not looked at.
@@ -151,7 +163,8 @@ type VerifyConfig struct {
 // ledger.
 //
 // An entry that was changed together with its hash in the export is found by the
-// first checkpoint that covers it, so the fault then names that append's entries.
+// first checkpoint that covers it, so the fault then names the entries that were
+// committed together.
 func VerifyExport(r io.Reader, cfg VerifyConfig) (Checkpoint, error) {
 	verifier, err := note.NewVerifier(cfg.Verifier)
 	if err != nil {
@@ -175,7 +188,7 @@ func VerifyExport(r io.Reader, cfg VerifyConfig) (Checkpoint, error) {
 	if err != nil {
 		return Checkpoint{}, checkpointFault(err)
 	}
-	seen := witnesses(cfg.Witnesses)
+	seen := newWitnesses(cfg.Witnesses)
 	if err := seen.within(head.Size); err != nil {
 		return Checkpoint{}, err
 	}
@@ -261,12 +274,16 @@ func (v *exportVerifier) line(line []byte, rest *lines) error {
 
 // checkpoints holds the tree against what was signed and seen of this size.
 func (v *exportVerifier) checkpoints(signed string) error {
-	size, root := v.tree.size, v.tree.root()
+	size := v.tree.size
+	if err := v.seen.at(&v.tree, v.good); err != nil {
+		return err
+	}
+	if signed == "" && size != v.head.Size {
+		return nil
+	}
+	root := v.tree.root()
 	wrong := func(c Checkpoint) error {
 		return &Fault{Kind: FaultRoot, From: v.good, To: size, Text: fmt.Sprintf("the checkpoint says %s, these entries make %s", c.Witness(), Witness{Size: size, Root: root})}
-	}
-	if err := v.seen.at(size, root, v.good); err != nil {
-		return err
 	}
 	if size == v.head.Size {
 		if root != v.head.Root {

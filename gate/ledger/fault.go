@@ -77,28 +77,52 @@ func checkpointFault(err error) *Fault {
 	return &Fault{Kind: kind, Text: err.Error(), err: err}
 }
 
-// witnesses are what others saw, held against a tree while it grows.
-type witnesses []Witness
+// witnesses are what others saw, by size, held against a tree while it grows.
+type witnesses map[int64][]Witness
 
-// at checks those of a size. From is the last size that was found right.
-func (ws witnesses) at(size int64, root tlog.Hash, from int64) error {
-	for _, w := range ws {
-		if w.Size == size && w.Root != root {
-			return &Fault{Kind: FaultRoot, From: from, To: size, Text: fmt.Sprintf("a witness saw %s, these entries make %s", w, root)}
+func newWitnesses(all []Witness) witnesses {
+	ws := witnesses{}
+	for _, w := range all {
+		ws[w.Size] = append(ws[w.Size], w)
+	}
+	return ws
+}
+
+// at checks those of the tree's size. From is the last size that was found right.
+func (ws witnesses) at(tree *compact, from int64) error {
+	if len(ws[tree.size]) == 0 {
+		return nil
+	}
+	root := tree.root()
+	for _, w := range ws[tree.size] {
+		if err := seenAt(w, root, from); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// within checks that none saw more than there is.
-func (ws witnesses) within(size int64) error {
-	for _, w := range ws {
-		if w.Size > size {
-			return &Fault{Kind: FaultMissing, From: size, To: w.Size, Text: fmt.Sprintf("a witness saw %d entries, there are %d", w.Size, size)}
-		}
-		if w.Size < 0 {
-			return fmt.Errorf("a witness of %d entries", w.Size)
-		}
+// seenAt holds what a witness saw against the root at that size.
+func seenAt(w Witness, root tlog.Hash, from int64) error {
+	if w.Root != root {
+		return &Fault{Kind: FaultRoot, From: from, To: w.Size, Text: fmt.Sprintf("a witness saw %s, these entries make %s", w, root)}
 	}
 	return nil
+}
+
+// within checks that none saw more than there is, or something in an empty tree.
+func (ws witnesses) within(size int64) error {
+	most := Witness{}
+	for n, at := range ws {
+		if n < 0 {
+			return fmt.Errorf("a witness of %d entries", n)
+		}
+		if n > most.Size {
+			most = at[0]
+		}
+	}
+	if most.Size > size {
+		return &Fault{Kind: FaultMissing, From: size, To: most.Size, Text: fmt.Sprintf("a witness saw %d entries, there are %d", most.Size, size)}
+	}
+	return ws.at(&compact{}, 0)
 }

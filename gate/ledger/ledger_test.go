@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -711,6 +712,9 @@ func TestOnline(t *testing.T) {
 			}
 		}
 	}
+	if err := tree.Consistent(ctx, ledger.Witness{Root: all[0].Root}); kindOf(err) != ledger.FaultRoot {
+		t.Errorf("consistent with something in an empty tree: %v", err)
+	}
 	if err := tree.Consistent(ctx, ledger.Witness{Size: 1001}); kindOf(err) != ledger.FaultMissing {
 		t.Errorf("consistent with more than there is: %v", err)
 	}
@@ -724,6 +728,13 @@ func TestOnline(t *testing.T) {
 	}
 	if err := tree.Includes(ctx, 1000, m.leaves[0]); kindOf(err) != ledger.FaultMissing {
 		t.Errorf("includes what is not there: %v", err)
+	}
+	var out bytes.Buffer
+	if err := tree.Export(ctx, &out, nil); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := ledger.VerifyExport(&out, cfg); err != nil || c.Size != 1000 {
+		t.Errorf("an export over the network: %+v, %v", c, err)
 	}
 	records, err := tree.Entries(ctx, 300)
 	if err != nil || len(records) != 212 || records[0].Subject.PullRequest != 301 {
@@ -760,10 +771,10 @@ func TestOnlineLies(t *testing.T) {
 		"a bundle too short":        {"tile/entries/000", func(b []byte) []byte { return b[:len(b)-1] }, ledger.FaultMalformed, 0},
 		"a bundle too long":         {"tile/entries/000", func(b []byte) []byte { return append(b, 0, 0) }, ledger.FaultMalformed, 0},
 		"a bundle with half a size": {"tile/entries/000", func(b []byte) []byte { return append(b, 0) }, ledger.FaultMalformed, 0},
-		"a hash":                    {"tile/0/001", flip(40), "", 0},
-		"a hash above":              {"tile/1/000.p/3", flip(40), "", 0},
-		"a tile too short":          {"tile/0/001", func(b []byte) []byte { return b[:32] }, "", 0},
-		"a tile that is empty":      {"tile/0/001", func([]byte) []byte { return nil }, "", 0},
+		"a hash":                    {"tile/0/001", flip(40), ledger.FaultRoot, 256},
+		"a hash above":              {"tile/1/000.p/3", flip(40), ledger.FaultRoot, 0},
+		"a tile too short":          {"tile/0/001", func(b []byte) []byte { return b[:32] }, ledger.FaultRoot, 256},
+		"a tile that is empty":      {"tile/0/001", func([]byte) []byte { return nil }, ledger.FaultRoot, 256},
 		"a root":                    {"checkpoint", flip(len(origin) + 8), ledger.FaultSignature, 0},
 		"another key's checkpoint":  {"checkpoint", func([]byte) []byte { return o.checkpoint }, ledger.FaultSignature, 0},
 		"an older checkpoint":       {"checkpoint", func([]byte) []byte { return all[10].Note }, ledger.FaultMissing, all[10].Size},
@@ -809,6 +820,46 @@ func FuzzAppend(f *testing.F) {
 		r, err := ledger.ParseLeaf(m.leaves[0])
 		if err != nil || r.Decision != decision || r.Subject != e.Subject {
 			t.Fatalf("%s: %v", m.leaves[0], err)
+		}
+	})
+}
+
+// A payload is refused or recorded alike whether its bytes are plain or need the
+// whole reader, which an escape beside it makes sure of.
+func FuzzPayload(f *testing.F) {
+	for _, text := range []string{
+		`{}`, `{"a":[1,{"b":null},true,"x"],"b":-1}`, `{"b":1,"a":2}`, `{"login":"x"}`, `[["octocat@example.com"]]`, `{"a":1e3,"b":-0}`,
+		`{"ü":1,"a":{"sender":1}}`, `9007199254740993`, `{"a":{"b":1},"c":{"a":1}}`, `[[[[[[[[[[[[[[[[[[{"email":1}]]]]]]]]]]]]]]]]]]`, `{"":1,"a":""}`,
+		`{"a":123456789012345678}`, `{"a":1.5}`, `"@acme/sre"`,
+	} {
+		f.Add(text)
+	}
+	log := newLog(f, newKey(f, 1, origin))
+	f.Fuzz(func(t *testing.T, text string) {
+		leaf := func(payload string) ([]byte, error) {
+			m, e := newMemory(), entry(1)
+			e.Personal, e.Payload = nil, jsontext.Value(payload)
+			if _, err := log.Append(m, e); err != nil {
+				return nil, err
+			}
+			return m.leaves[0], nil
+		}
+		if !json.Valid([]byte(text)) {
+			t.Skip()
+		}
+		plain, err := leaf(`{"a":` + text + `}`)
+		escaped, err2 := leaf(`{"a":` + text + `,"z":"\n"}`)
+		if (err == nil) != (err2 == nil) {
+			t.Fatalf("%q: %v, beside an escape %v", text, err, err2)
+		}
+		if err != nil {
+			return
+		}
+		if want := bytes.Replace(escaped, []byte(`,"z":"\n"}`), []byte(`}`), 1); !bytes.Equal(plain, want) {
+			t.Fatalf("%s, beside an escape %s", plain, escaped)
+		}
+		if _, err := ledger.ParseLeaf(plain); err != nil {
+			t.Fatalf("%s: %v", plain, err)
 		}
 	})
 }

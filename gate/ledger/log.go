@@ -26,20 +26,31 @@ var ErrShrunk = errors.New("the ledger has lost entries")
 
 // Tx is the caller's transaction as the ledger needs it. What is written in it is
 // stored together or not at all, and no two transactions both see the same head
-// and commit.
+// and commit. A store may take several callers' transactions into one of the
+// disk's; then each sees the head that the one before it set, unless that one was
+// undone.
 type Tx interface {
-	// LedgerHead returns what the last SetLedgerHead stored, and zeros before the
-	// first.
-	LedgerHead() (size int64, edge, checkpoint []byte, err error)
+	// LedgerHead returns the head as it was set last, and zeros before the first
+	// time. A head that is on the disk has its checkpoint, and by is nil; one that
+	// was set within this transaction of the disk has no checkpoint yet, and by is
+	// who will make it. The slices are not changed by whoever gets them.
+	LedgerHead() (size int64, edge, checkpoint []byte, by Sealer, err error)
 	// AddLedgerLeaf stores an entry at an index that has none; it is an error if it
-	// has. The checkpoint is nil except for the last entry of an append. Openings
-	// may be nil; they are kept apart from the rest, see [EraseTx].
-	AddLedgerLeaf(index int64, leaf, checkpoint, openings []byte) error
+	// has. Openings may be nil; they are kept apart from the rest, see [EraseTx].
+	AddLedgerLeaf(index int64, leaf, openings []byte) error
 	// AddLedgerNode stores the root of a full subtree: at level n it covers 256ⁿ
 	// entries, n ≥ 1. It is an error if there is one.
 	AddLedgerNode(level int, index int64, hash []byte) error
 	// SetLedgerHead replaces the head, and is an error if its size is not from.
-	SetLedgerHead(from, size int64, edge, checkpoint []byte) error
+	// Once, before anything of the disk's transaction is durable, by seals the head
+	// that was set last. The checkpoint is stored with the head and with its last
+	// entry. If there is none, nothing is stored. The edge belongs to the store.
+	SetLedgerHead(from, size int64, edge []byte, by Sealer) error
+}
+
+// Sealer signs a head: one signature for all that a transaction of the disk holds.
+type Sealer = interface {
+	Seal(size int64, edge []byte) (checkpoint []byte, err error)
 }
 
 // Config is what a ledger works with.
@@ -55,11 +66,12 @@ type Config struct {
 type Log struct {
 	signer   note.Signer
 	verifier note.Verifier
+	key      string // the verifier's
 	random   io.Reader
 
 	// mu guards the fields below. It is held for comparing and copying only.
 	mu sync.Mutex
-	// The head that this Log made last, committed or not, so that its own
+	// The head that this Log sealed last, committed or not, so that its own
 	// signature need not be checked again.
 	lastNote, lastEdge []byte
 	seen               Checkpoint // the largest one known to be committed
@@ -81,7 +93,7 @@ func New(cfg Config) (*Log, error) {
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
 	}
-	return &Log{signer: signer, verifier: verifier, random: cfg.Random}, nil
+	return &Log{signer: signer, verifier: verifier, key: cfg.Key.verifier, random: cfg.Random}, nil
 }
 
 // Batch is entries that are encoded and can be appended. It may be appended once
@@ -112,9 +124,16 @@ func (l *Log) Prepare(entries ...Entry) (*Batch, error) {
 }
 
 // Append records entries in the caller's transaction, in their order, and returns
-// the checkpoint that holds once the transaction commits. An error means that the
-// transaction must be rolled back. It is or wraps [ErrForked] or [ErrShrunk] if
-// the store is not what it was.
+// the state of the tree with them, which holds once the transaction commits. The
+// last of them has the index Size-1.
+//
+// It is not signed ([Checkpoint.Note] is nil): the store has one signature made for
+// all that it commits together. That one covers these entries and perhaps others
+// after them, so [Checkpoint.Witness] is a state that the tree goes through all the
+// same, and [Log.Observe] takes it.
+//
+// An error means that the transaction must be rolled back. It is or wraps
+// [ErrForked] or [ErrShrunk] if the store is not what it was.
 func (l *Log) Append(tx Tx, entries ...Entry) (Checkpoint, error) {
 	b, err := l.Prepare(entries...)
 	if err != nil {
@@ -130,7 +149,10 @@ func (l *Log) AppendBatch(tx Tx, b *Batch) (Checkpoint, error) {
 		return Checkpoint{}, fmt.Errorf("appending to the ledger: %w", err)
 	}
 	var nodeErr error
-	for _, e := range b.entries {
+	for i, e := range b.entries {
+		if err := tx.AddLedgerLeaf(from+int64(i), e.leaf, e.openings); err != nil {
+			return Checkpoint{}, fmt.Errorf("appending to the ledger: %w", err)
+		}
 		tree.add(e.hash, func(level int, index int64, h tlog.Hash) {
 			if nodeErr == nil {
 				nodeErr = tx.AddLedgerNode(level, index, h[:])
@@ -140,37 +162,46 @@ func (l *Log) AppendBatch(tx Tx, b *Batch) (Checkpoint, error) {
 	if nodeErr != nil {
 		return Checkpoint{}, fmt.Errorf("appending to the ledger: %w", nodeErr)
 	}
-	head, err := sign(l.signer, tree.size, tree.root())
-	if err != nil {
-		return Checkpoint{}, err
-	}
-	for i, e := range b.entries {
-		var signed []byte
-		if i == len(b.entries)-1 {
-			signed = head.Note
-		}
-		if err := tx.AddLedgerLeaf(from+int64(i), e.leaf, signed, e.openings); err != nil {
-			return Checkpoint{}, fmt.Errorf("appending to the ledger: %w", err)
-		}
-	}
-	edge := tree.encode()
-	if err := tx.SetLedgerHead(from, tree.size, edge, head.Note); err != nil {
+	if err := tx.SetLedgerHead(from, tree.size, tree.encode(), sealer{l}); err != nil {
 		return Checkpoint{}, fmt.Errorf("appending to the ledger: %w", err)
 	}
-	l.mu.Lock()
-	l.lastNote, l.lastEdge = head.Note, edge
-	l.mu.Unlock()
-	return head, nil
+	return Checkpoint{Origin: l.signer.Name(), Size: tree.size, Root: tree.root(), own: l.key}, nil
+}
+
+// sealer signs for a ledger what its AppendBatch set.
+type sealer struct{ log *Log }
+
+// Seal makes the checkpoint of a head.
+func (s sealer) Seal(size int64, edge []byte) ([]byte, error) {
+	tree, err := decodeCompact(size, edge)
+	if err != nil {
+		return nil, fmt.Errorf("sealing the ledger's head: %w", err)
+	}
+	head, err := sign(s.log.signer, size, tree.root())
+	if err != nil {
+		return nil, err
+	}
+	s.log.mu.Lock()
+	s.log.lastNote, s.log.lastEdge = head.Note, edge
+	s.log.mu.Unlock()
+	return head.Note, nil
 }
 
 // head reads the head and holds it to what was signed and seen.
 func (l *Log) head(tx Tx) (int64, *compact, error) {
-	size, edge, signed, err := tx.LedgerHead()
+	size, edge, signed, by, err := tx.LedgerHead()
 	if err != nil {
 		return 0, nil, err
 	}
+	if by != nil {
+		// Set a moment ago, in memory, by who will sign it. Another key's would be
+		// signed over by ours.
+		if s, ok := by.(sealer); !ok || s.log.key != l.key {
+			return 0, nil, errors.New("a ledger with another key appends in the same transaction")
+		}
+	}
 	l.mu.Lock()
-	own := size > 0 && bytes.Equal(signed, l.lastNote) && bytes.Equal(edge, l.lastEdge)
+	own := by != nil || size > 0 && bytes.Equal(signed, l.lastNote) && bytes.Equal(edge, l.lastEdge)
 	seen := l.seen
 	l.mu.Unlock()
 	if size < seen.Size {
@@ -204,11 +235,14 @@ func (l *Log) head(tx Tx) (int64, *compact, error) {
 
 // Observe tells the ledger of a checkpoint that is committed, or that somebody
 // else saw of it: from then on a store that holds less, or something else at that
-// size, is refused. An older one changes nothing.
+// size, is refused. An older one changes nothing. It takes what [Log.Append]
+// returned, and otherwise only what is signed.
 func (l *Log) Observe(c Checkpoint) error {
-	c, err := parseCheckpoint(c.Note, l.verifier)
-	if err != nil {
-		return fmt.Errorf("observing a checkpoint: %w", err)
+	if c.Note != nil || c.own != l.key {
+		var err error
+		if c, err = parseCheckpoint(c.Note, l.verifier); err != nil {
+			return fmt.Errorf("observing a checkpoint: %w", err)
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -270,7 +304,7 @@ func decodeCompact(size int64, edge []byte) (*compact, error) {
 	if size < 0 || len(edge) != bits.OnesCount64(uint64(size))*tlog.HashSize {
 		return nil, fmt.Errorf("an edge of %d bytes for %d entries", len(edge), size)
 	}
-	c := &compact{size: size}
+	c := &compact{size: size, hashes: make([]tlog.Hash, 0, len(edge)/tlog.HashSize+1)}
 	for ; len(edge) > 0; edge = edge[tlog.HashSize:] {
 		c.hashes = append(c.hashes, tlog.Hash(edge[:tlog.HashSize]))
 	}

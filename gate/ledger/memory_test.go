@@ -29,18 +29,15 @@ func newMemory() *memory {
 	return &memory{checkpoints: map[int64][]byte{}, openings: map[int64][]byte{}, nodes: map[[2]int64][]byte{}}
 }
 
-func (m *memory) LedgerHead() (int64, []byte, []byte, error) {
-	return m.size, m.edge, m.checkpoint, nil
+func (m *memory) LedgerHead() (int64, []byte, []byte, ledger.Sealer, error) {
+	return m.size, m.edge, m.checkpoint, nil, nil
 }
 
-func (m *memory) AddLedgerLeaf(index int64, leaf, checkpoint, openings []byte) error {
+func (m *memory) AddLedgerLeaf(index int64, leaf, openings []byte) error {
 	if index != int64(len(m.leaves)) {
 		return fmt.Errorf("entry %d after %d", index, len(m.leaves))
 	}
 	m.leaves = append(m.leaves, leaf)
-	if checkpoint != nil {
-		m.checkpoints[index] = checkpoint
-	}
 	if openings != nil {
 		m.openings[index] = openings
 	}
@@ -55,11 +52,16 @@ func (m *memory) AddLedgerNode(level int, index int64, hash []byte) error {
 	return nil
 }
 
-func (m *memory) SetLedgerHead(from, size int64, edge, checkpoint []byte) error {
+// SetLedgerHead seals at once: each append is a transaction of its own.
+func (m *memory) SetLedgerHead(from, size int64, edge []byte, by ledger.Sealer) error {
 	if from != m.size {
 		return fmt.Errorf("%d entries, not %d", m.size, from)
 	}
-	m.size, m.edge, m.checkpoint = size, edge, checkpoint
+	checkpoint, err := by.Seal(size, edge)
+	if err != nil {
+		return err
+	}
+	m.size, m.edge, m.checkpoint, m.checkpoints[size-1] = size, edge, checkpoint, checkpoint
 	return nil
 }
 
@@ -139,7 +141,11 @@ func filled(tb testing.TB, k ledger.Key, n int) (*memory, []ledger.Checkpoint) {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		all = append(all, c)
+		signed, err := ledger.ParseCheckpoint(m.checkpoint, k.Verifier())
+		if err != nil || signed.Witness() != c.Witness() {
+			tb.Fatalf("signed is %s, returned %s, %v", signed.Witness(), c.Witness(), err)
+		}
+		all = append(all, signed)
 	}
 	return m, all
 }

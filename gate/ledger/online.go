@@ -94,14 +94,14 @@ func (t *Tree) hashes(ctx context.Context) tlog.HashReader {
 // same entries in the same order, and others after them. It returns a [*Fault] if
 // it did not.
 func (t *Tree) Consistent(ctx context.Context, earlier Witness) error {
-	if err := (witnesses{earlier}).within(t.head.Size); err != nil {
+	if err := newWitnesses([]Witness{earlier}).within(t.head.Size); err != nil {
 		return err
 	}
 	root, err := tlog.TreeHash(earlier.Size, t.hashes(ctx))
 	if err != nil {
-		return fmt.Errorf("proving that %d entries became %d: %w", earlier.Size, t.head.Size, err)
+		return fmt.Errorf("proving that %d entries became %d: %w", earlier.Size, t.head.Size, unproved(err, 0, t.head.Size))
 	}
-	return witnesses{earlier}.at(earlier.Size, root, 0)
+	return seenAt(earlier, root, 0)
 }
 
 // Includes proves that the entry at an index is this leaf. It returns a [*Fault]
@@ -112,7 +112,7 @@ func (t *Tree) Includes(ctx context.Context, index int64, leaf []byte) error {
 	}
 	got, err := t.hashes(ctx).ReadHashes([]int64{tlog.StoredHashIndex(0, index)})
 	if err != nil {
-		return fmt.Errorf("proving entry %d: %w", index, err)
+		return fmt.Errorf("proving entry %d: %w", index, unproved(err, index, index+1))
 	}
 	if got[0] != tlog.RecordHash(leaf) {
 		return faultAt(FaultChanged, index, "the tree has the hash %s, the entry %s", got[0], tlog.RecordHash(leaf))
@@ -158,7 +158,7 @@ func (t *Tree) leaves(ctx context.Context, from int64) ([][]byte, error) {
 	}
 	want, err := t.hashes(ctx).ReadHashes(indexes)
 	if err != nil {
-		return nil, fmt.Errorf("proving the entries from %d: %w", from, err)
+		return nil, fmt.Errorf("proving the entries from %d: %w", from, unproved(err, from, from+int64(len(leaves))))
 	}
 	for i, leaf := range leaves {
 		if tlog.RecordHash(leaf) != want[i] {
@@ -166,6 +166,34 @@ func (t *Tree) leaves(ctx context.Context, from int64) ([][]byte, error) {
 		}
 	}
 	return leaves, nil
+}
+
+// Export writes the ledger as [Export] does, from a server and without openings. It
+// has one checkpoint, that of the tree, since the tiles do not say where an append
+// ended. Every entry is proved before it is written; a [*Fault] names the first
+// that is bad, and what was written then is no export.
+func (t *Tree) Export(ctx context.Context, w io.Writer, progress Progress) error {
+	out, err := newExporter(w, t.head.Note)
+	if err != nil {
+		return fmt.Errorf("exporting the ledger: %w", err)
+	}
+	for next := int64(0); next < t.head.Size; {
+		leaves, err := t.leaves(ctx, next)
+		if err != nil {
+			return fmt.Errorf("exporting the ledger: %w", err)
+		}
+		for _, data := range leaves {
+			if err := out.entry(next, data, nil, nil); err != nil {
+				return fmt.Errorf("exporting the ledger: entry %d: %w", next, err)
+			}
+			next++
+			progress.tell(next, t.head.Size)
+		}
+	}
+	if err := out.w.Flush(); err != nil {
+		return fmt.Errorf("exporting the ledger: %w", err)
+	}
+	return nil
 }
 
 // Verify verifies a whole ledger over the network: the checkpoint, every witness,
@@ -176,7 +204,7 @@ func Verify(ctx context.Context, fetch Fetch, cfg VerifyConfig) (Checkpoint, err
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	seen := witnesses(cfg.Witnesses)
+	seen := newWitnesses(cfg.Witnesses)
 	if err := seen.within(t.head.Size); err != nil {
 		return Checkpoint{}, err
 	}
@@ -193,7 +221,7 @@ func Verify(ctx context.Context, fetch Fetch, cfg VerifyConfig) (Checkpoint, err
 				return Checkpoint{}, &Fault{Kind: FaultMalformed, From: at, To: at + 1, Text: err.Error(), err: err}
 			}
 			tree.add(tlog.RecordHash(leaf), func(int, int64, tlog.Hash) {})
-			if err := seen.at(tree.size, tree.root(), 0); err != nil {
+			if err := seen.at(tree, 0); err != nil {
 				return Checkpoint{}, err
 			}
 			cfg.Progress.tell(tree.size, t.head.Size)
@@ -203,6 +231,22 @@ func Verify(ctx context.Context, fetch Fetch, cfg VerifyConfig) (Checkpoint, err
 		return Checkpoint{}, &Fault{Kind: FaultRoot, From: 0, To: tree.size, Text: fmt.Sprintf("the checkpoint says %s, these entries make %s", t.head.Witness(), tree.root())}
 	}
 	return t.head, nil
+}
+
+// fetchError is a tile that did not come: nothing that the ledger did.
+type fetchError struct{ err error }
+
+func (e *fetchError) Error() string { return e.err.Error() }
+func (e *fetchError) Unwrap() error { return e.err }
+
+// unproved tells tiles that did not come from tiles that do not lead to the signed
+// root, which are a fault of the entries from and before to.
+func unproved(err error, from, to int64) error {
+	var fetch *fetchError
+	if errors.As(err, &fetch) {
+		return err
+	}
+	return &Fault{Kind: FaultRoot, From: from, To: to, Text: "the tree's hashes do not lead to the root that was signed: " + err.Error(), err: err}
 }
 
 // tileReader gets tiles of hashes for tlog, which proves them.
@@ -227,7 +271,7 @@ func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 		path := tilePath(t.L, t.N, t.W)
 		data, err := r.tree.fetch(r.ctx, path)
 		if err != nil {
-			return nil, err
+			return nil, &fetchError{err}
 		}
 		if len(data) != t.W*tlog.HashSize {
 			return nil, errors.New(path + " has not the size of a tile of that width")

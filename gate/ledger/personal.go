@@ -108,7 +108,7 @@ func impersonal(text string, member bool) error {
 func personalMember(name string) bool {
 	name = strings.ToLower(name)
 	for _, end := range []string{"login", "logins", "email", "emails", "username", "usernames", "display_name"} {
-		if name == end || strings.HasSuffix(name, "_"+end) {
+		if rest, ok := strings.CutSuffix(name, end); ok && (rest == "" || rest[len(rest)-1] == '_') {
 			return true
 		}
 	}
@@ -124,6 +124,9 @@ func personalMember(name string) bool {
 // hasAddress finds what looks like an e-mail address: something, an at sign, and a
 // host with a dot. A team (@acme/sre) is none.
 func hasAddress(s string) bool {
+	if strings.IndexByte(s, '@') < 0 {
+		return false
+	}
 	for i, c := range s {
 		if c != '@' || i == 0 {
 			continue

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -61,6 +62,7 @@ func conform(t *testing.T, open opening) {
 		"settings, installations and others": conformState,
 		"the cache stays in its size":        conformCache,
 		"the ledger only grows":              conformLedger,
+		"appends share a signature":          conformLedgerGroups,
 		"what is closed refuses":             conformClosed,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open) })
@@ -894,20 +896,20 @@ func conformLedger(t *testing.T, open opening) {
 	boom := errors.New("boom")
 	grow := func(from int64, fail error) error {
 		return s.Update(ctx, func(tx *store.Tx) error {
-			size, edge, _, err := tx.LedgerHead()
+			size, edge, _, _, err := tx.LedgerHead()
 			if err != nil || size != from || int64(len(edge)) != from {
 				return fmt.Errorf("head %d %q, %w", size, edge, err)
 			}
-			if err := tx.AddLedgerLeaf(from, []byte{byte(from)}, fmt.Append(nil, "c", from+1), []byte("o")); err != nil {
+			if err := tx.AddLedgerLeaf(from, []byte{byte(from)}, []byte("o")); err != nil {
 				return err
 			}
 			if err := tx.AddLedgerNode(1, from, make([]byte, 32)); err != nil {
 				return err
 			}
-			if err := tx.SetLedgerHead(from, from+1, make([]byte, from+1), fmt.Append(nil, "c", from+1)); err != nil {
+			if err := tx.SetLedgerHead(from, from+1, make([]byte, from+1), seal(nil)); err != nil {
 				return err
 			}
-			if again, _, _, err := tx.LedgerHead(); err != nil || again != from+1 {
+			if again, _, c, by, err := tx.LedgerHead(); err != nil || again != from+1 || c != nil || by == nil {
 				return fmt.Errorf("head within: %d, %w", again, err)
 			}
 			return fail
@@ -933,11 +935,11 @@ func conformLedger(t *testing.T, open opening) {
 		t.Errorf("%d bytes of nodes, %v", len(nodes), err)
 	}
 	for name, fn := range map[string]func(*store.Tx) error{
-		"an entry replaced":          func(tx *store.Tx) error { return tx.AddLedgerLeaf(1, []byte("x"), nil, nil) },
+		"an entry replaced":          func(tx *store.Tx) error { return tx.AddLedgerLeaf(1, []byte("x"), nil) },
 		"a node replaced":            func(tx *store.Tx) error { return tx.AddLedgerNode(1, 1, make([]byte, 32)) },
-		"a head from another size":   func(tx *store.Tx) error { return tx.SetLedgerHead(2, 4, nil, []byte("x")) },
-		"a head that shrinks":        func(tx *store.Tx) error { return tx.SetLedgerHead(3, 2, nil, []byte("x")) },
-		"a head that does not grow":  func(tx *store.Tx) error { return tx.SetLedgerHead(3, 3, nil, []byte("x")) },
+		"a head from another size":   func(tx *store.Tx) error { return tx.SetLedgerHead(2, 4, nil, seal(nil)) },
+		"a head that shrinks":        func(tx *store.Tx) error { return tx.SetLedgerHead(3, 2, nil, seal(nil)) },
+		"a head that does not grow":  func(tx *store.Tx) error { return tx.SetLedgerHead(3, 3, nil, seal(nil)) },
 		"openings of nothing opened": func(tx *store.Tx) error { return tx.SetLedgerOpenings(77, []byte("x")) },
 	} {
 		if s.Update(ctx, fn) == nil {
@@ -989,5 +991,128 @@ func conformClosed(t *testing.T, open opening) {
 	wants(t, s.Mark(ctx, t0, mark(1)), store.ErrClosed)
 	if _, err := s.Pending(ctx, 1); err == nil {
 		t.Error("read from what is closed")
+	}
+}
+
+// seal is who signs a head in a test: "c" and the size, or an error.
+func seal(err error) ledger.Sealer { return &fakeSealer{err: err} }
+
+type fakeSealer struct {
+	err   error
+	seals atomic.Int64
+}
+
+func (f *fakeSealer) Seal(size int64, edge []byte) ([]byte, error) {
+	f.seals.Add(1)
+	if int64(len(edge)) != size {
+		return nil, fmt.Errorf("an edge of %d bytes at size %d", len(edge), size)
+	}
+	return fmt.Append(nil, "c", size), f.err
+}
+
+// together runs writes so that they share one transaction of the disk, in their
+// order, and returns what became of each.
+func together(t *testing.T, s *store.Store, fns ...func(*store.Tx) error) []error {
+	t.Helper()
+	hold, held := make(chan struct{}), make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() { _ = s.Update(t.Context(), func(*store.Tx) error { close(held); <-hold; return nil }) })
+	<-held
+	out := make([]error, len(fns))
+	for i, fn := range fns {
+		var queued sync.WaitGroup
+		queued.Add(1)
+		wait.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					out[i] = fmt.Errorf("panic: %v", p)
+				}
+			}()
+			queued.Done()
+			out[i] = s.Update(t.Context(), fn)
+		})
+		queued.Wait()
+		time.Sleep(10 * time.Millisecond) // it is in the queue, before the next
+	}
+	close(hold)
+	wait.Wait()
+	return out
+}
+
+// Callers who share a transaction of the disk share one signature, and one who is
+// rolled back leaves nothing to the others.
+func conformLedgerGroups(t *testing.T, open opening) {
+	s, ctx := open(t, nil), t.Context()
+	boom := errors.New("boom")
+	by := &fakeSealer{}
+	grow := func(by *fakeSealer, entries int64, fail func() error) func(*store.Tx) error {
+		return func(tx *store.Tx) error {
+			size, edge, _, _, err := tx.LedgerHead()
+			if err != nil || int64(len(edge)) != size {
+				return fmt.Errorf("head %d %q, %w", size, edge, err)
+			}
+			for i := range entries {
+				if err := tx.AddLedgerLeaf(size+i, []byte{byte(size + i)}, nil); err != nil {
+					return err
+				}
+			}
+			if err := tx.SetLedgerHead(size, size+entries, make([]byte, size+entries), by); err != nil {
+				return err
+			}
+			if fail != nil {
+				return fail()
+			}
+			return nil
+		}
+	}
+	state := func() string {
+		t.Helper()
+		out := ""
+		must(t, s.LedgerLeaves(ctx, 0, 100, func(i int64, leaf, checkpoint, _ []byte) error {
+			out += fmt.Sprintf("%d%v%s ", i, leaf, checkpoint)
+			return nil
+		}))
+		c, err := s.LedgerCheckpoint(ctx)
+		must(t, err)
+		return out + string(c)
+	}
+	got := together(t, s,
+		grow(by, 1, nil),
+		grow(by, 2, func() error { return boom }),
+		grow(by, 1, nil),
+		grow(by, 3, func() error { panic("oops") }),
+		func(tx *store.Tx) error { return tx.Mark(mark(1), t0) },
+		grow(by, 2, nil),
+		grow(by, 1, func() error { return boom }),
+	)
+	for i, err := range got {
+		if failed := i == 1 || i == 3 || i == 6; (err != nil) != failed {
+			t.Errorf("caller %d: %v", i, err)
+		}
+	}
+	if want := "0[0] 1[1] 2[2] 3[3]c4 c4"; state() != want || by.seals.Load() != 1 {
+		t.Errorf("%q after %d seals, want %q after one", state(), by.seals.Load(), want)
+	}
+	// Where every append was rolled back, nothing is signed.
+	got = together(t, s, grow(by, 1, func() error { return boom }), func(tx *store.Tx) error { return tx.Mark(mark(2), t0) })
+	if want := "0[0] 1[1] 2[2] 3[3]c4 c4"; got[0] == nil || got[1] != nil || state() != want || by.seals.Load() != 1 {
+		t.Errorf("%v, %q after %d seals", got, state(), by.seals.Load())
+	}
+	// Where nothing can be signed, nothing is stored, whosever it is.
+	got = together(t, s, func(tx *store.Tx) error { return tx.Mark(mark(3), t0) }, grow(&fakeSealer{err: boom}, 1, nil))
+	if want := "0[0] 1[1] 2[2] 3[3]c4 c4"; !errors.Is(got[0], boom) || !errors.Is(got[1], boom) || state() != want || len(pending(t, s)) != 2 {
+		t.Errorf("%v, %q, pending %v", got, state(), pending(t, s))
+	}
+	wants(t, s.Update(ctx, grow(&fakeSealer{err: boom}, 1, nil)), boom)
+	// A head without its last entry is never stored.
+	if s.Update(ctx, func(tx *store.Tx) error { return tx.SetLedgerHead(4, 6, make([]byte, 6), by) }) == nil {
+		t.Error("a head without its entries")
+	}
+	if s.Update(ctx, func(tx *store.Tx) error { return tx.SetLedgerHead(4, 6, make([]byte, 6), nil) }) == nil {
+		t.Error("a head that nobody signs")
+	}
+	must(t, s.Update(ctx, grow(by, 1, nil)))
+	if want := "0[0] 1[1] 2[2] 3[3]c4 4[4]c5 c5"; state() != want {
+		t.Errorf("%q, want %q", state(), want)
 	}
 }

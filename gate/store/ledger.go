@@ -10,16 +10,102 @@ import (
 // The methods of Tx and Store in this file are what package ledger declares that
 // it needs. Nothing but that package should write with them.
 
+// LedgerSealer signs a head of the ledger.
+type LedgerSealer = interface {
+	Seal(size int64, edge []byte) (checkpoint []byte, err error)
+}
+
+// ledgerHead is the ledger's head as a transaction of the disk has it. It is not
+// changed once it is made, so that a savepoint's end can put back the one before.
+type ledgerHead struct {
+	size             int64
+	edge, checkpoint []byte
+	by               LedgerSealer // who will seal it; nil if it is what is on the disk
+	stored           int64        // the size that is on the disk
+}
+
+// head returns the ledger's head within this transaction of the disk.
+func (t *Tx) head() (*ledgerHead, error) {
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	if t.w.head == nil {
+		h := &ledgerHead{}
+		if err := t.one("SELECT size, edge, checkpoint FROM ledger_head", nil, &h.size, &h.edge, &h.checkpoint); err != nil {
+			return nil, err
+		}
+		h.stored = h.size
+		t.w.head = h
+	}
+	return t.w.head, nil
+}
+
 // LedgerHead returns the ledger's size, edge and newest checkpoint: zeros if
-// nothing was appended yet.
-func (t *Tx) LedgerHead() (size int64, edge, checkpoint []byte, err error) {
-	err = t.one("SELECT size, edge, checkpoint FROM ledger_head", nil, &size, &edge, &checkpoint)
-	return size, edge, checkpoint, err
+// nothing was appended yet. By is who will make the checkpoint, if this transaction
+// of the disk has changed the head. The slices are not to be changed.
+func (t *Tx) LedgerHead() (size int64, edge, checkpoint []byte, by LedgerSealer, err error) {
+	h, err := t.head()
+	if err != nil {
+		return 0, nil, nil, nil, err
+	}
+	return h.size, h.edge, h.checkpoint, h.by, nil
+}
+
+// SetLedgerHead replaces the head. It is an error if its size is not from. It is
+// kept in memory until the transaction of the disk ends: then by seals the last one,
+// and it is written once for everybody. The edge is not to be changed any more.
+func (t *Tx) SetLedgerHead(from, size int64, edge []byte, by LedgerSealer) error {
+	h, err := t.head()
+	switch {
+	case err != nil:
+		return err
+	case by == nil:
+		return errors.New("the ledger's head would have no signature")
+	case size <= from:
+		return fmt.Errorf("the ledger would go from %d to %d entries", from, size)
+	case h.size != from:
+		return fmt.Errorf("the ledger has %d entries, not %d", h.size, from)
+	}
+	t.wrote = true
+	t.w.head = &ledgerHead{size: size, edge: edge, by: by, stored: h.stored}
+	return nil
+}
+
+// seal has the head signed and writes it, if this transaction of the disk has
+// changed it.
+func (w *writing) seal() error {
+	h := w.head
+	if h == nil || h.by == nil {
+		return nil
+	}
+	checkpoint, err := h.by.Seal(h.size, h.edge)
+	if err != nil {
+		return err
+	}
+	if len(checkpoint) == 0 {
+		return errors.New("the ledger's head has no signature")
+	}
+	for _, c := range []struct {
+		text string
+		args []any
+	}{
+		{"UPDATE ledger_leaves SET checkpoint = ? WHERE idx = ?", []any{checkpoint, h.size - 1}},
+		{"UPDATE ledger_head SET size = ?, edge = ?, checkpoint = ? WHERE size = ?", []any{h.size, blob(h.edge), checkpoint, h.stored}},
+	} {
+		n, err := w.change(c.text, c.args...)
+		if err != nil {
+			return fmt.Errorf("the ledger's head: %w", err)
+		}
+		if n != 1 {
+			return fmt.Errorf("the ledger's head of %d entries does not fit what is stored", h.size)
+		}
+	}
+	return nil
 }
 
 // AddLedgerLeaf stores an entry. It is an error if there is one at that index.
-func (t *Tx) AddLedgerLeaf(index int64, leaf, checkpoint, openings []byte) error {
-	if _, err := t.exec("INSERT INTO ledger_leaves (idx, leaf, checkpoint) VALUES (?, ?, ?)", index, blob(leaf), checkpoint); err != nil {
+func (t *Tx) AddLedgerLeaf(index int64, leaf, openings []byte) error {
+	if _, err := t.exec("INSERT INTO ledger_leaves (idx, leaf) VALUES (?, ?)", index, blob(leaf)); err != nil {
 		return fmt.Errorf("ledger entry %d: %w", index, err)
 	}
 	if len(openings) == 0 {
@@ -37,18 +123,6 @@ func (t *Tx) AddLedgerNode(level int, index int64, hash []byte) error {
 		return fmt.Errorf("ledger node %d of level %d: %w", index, level, err)
 	}
 	return nil
-}
-
-// SetLedgerHead replaces the head. It is an error if its size is not from.
-func (t *Tx) SetLedgerHead(from, size int64, edge, checkpoint []byte) error {
-	if size <= from {
-		return fmt.Errorf("the ledger would go from %d to %d entries", from, size)
-	}
-	n, err := t.exec("UPDATE ledger_head SET size = ?, edge = ?, checkpoint = ? WHERE size = ?", size, blob(edge), checkpoint, from)
-	if err == nil && n == 0 {
-		return fmt.Errorf("the ledger does not have %d entries any more", from)
-	}
-	return err
 }
 
 // LedgerOpenings returns the openings of an entry, nil if there are none.

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sallyport/sallyport/gate/ledger"
@@ -170,6 +172,84 @@ func TestTwoStores(t *testing.T) {
 	must(t, errors.Join(<-errs, <-errs))
 	if n := len(pending(t, both[0])); n != 200 {
 		t.Errorf("%d marks, want 200", n)
+	}
+}
+
+// Appends of many callers share signatures, and everything that was promised to any
+// of them is in the tree.
+func TestLedgerGroups(t *testing.T) {
+	s, ctx := openSQLite(t, nil), t.Context()
+	newLog := func(seed string) (*ledger.Log, ledger.Key) {
+		key, err := ledger.GenerateKey(strings.NewReader(strings.Repeat(seed, 64)), "x/ledger")
+		must(t, err)
+		log, err := ledger.New(ledger.Config{Key: key})
+		must(t, err)
+		return log, key
+	}
+	log, key := newLog("x")
+	second, _ := newLog("x") // as in another part of the program
+	other, _ := newLog("y")
+	boom := errors.New("boom")
+	var mu sync.Mutex
+	var seen []ledger.Witness
+	appends := func(log *ledger.Log, n int, fail error) func(*store.Tx) error {
+		return func(tx *store.Tx) error {
+			c, err := log.Append(tx, ledger.Entry{Kind: ledger.KindFact, Time: t0, Subject: ledger.Subject{PullRequest: n}})
+			if err == nil && fail == nil {
+				mu.Lock()
+				seen = append(seen, c.Witness())
+				mu.Unlock()
+			}
+			return errors.Join(err, fail)
+		}
+	}
+	got := together(t, s, appends(log, 1, nil), appends(log, 2, boom), appends(second, 3, nil), appends(other, 4, nil), appends(log, 5, nil))
+	for i, err := range got {
+		if failed := i == 1 || i == 3; (err != nil) != failed {
+			t.Errorf("caller %d: %v", i, err)
+		}
+	}
+	var wait sync.WaitGroup
+	for g := range 32 {
+		wait.Go(func() {
+			for i := range 10 {
+				var c ledger.Checkpoint
+				if err := s.Update(ctx, func(tx *store.Tx) error {
+					var err error
+					c, err = log.Append(tx, ledger.Entry{Kind: ledger.KindFact, Time: t0, Subject: ledger.Subject{PullRequest: 100*g + i + 10}})
+					if err == nil && i%5 == 4 {
+						err = boom
+					}
+					return err
+				}); err != nil {
+					if !errors.Is(err, boom) {
+						t.Error(err)
+					}
+					continue
+				}
+				if err := log.Observe(c); err != nil {
+					t.Error(err)
+				}
+				if err := other.Observe(c); err == nil {
+					t.Error("another ledger takes what is not signed")
+				}
+				mu.Lock()
+				seen = append(seen, c.Witness())
+				mu.Unlock()
+			}
+		})
+	}
+	wait.Wait()
+	var out bytes.Buffer
+	must(t, ledger.Export(ctx, s, &out, ledger.ExportConfig{}))
+	signatures := strings.Count(out.String(), `"checkpoint":`) - 1 // the header has one
+	c, err := ledger.VerifyExport(&out, ledger.VerifyConfig{Verifier: key.Verifier(), Witnesses: seen})
+	must(t, err)
+	if c.Size != 3+32*8 || len(seen) != int(c.Size) || signatures > int(c.Size)/2 {
+		t.Errorf("%d entries, %d witnesses, %d signatures", c.Size, len(seen), signatures)
+	}
+	if err := s.Update(ctx, appends(other, 1, nil)); !errors.Is(err, ledger.ErrForked) {
+		t.Errorf("another key: %v", err)
 	}
 }
 

@@ -120,6 +120,7 @@ func (s *Store) commit(w *writing, group []*job) {
 }
 
 func (s *Store) run(w *writing, group []*job) error {
+	w.head = nil
 	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -130,6 +131,9 @@ func (s *Store) run(w *writing, group []*job) error {
 	}
 	if len(group) == 1 && (group[0].err != nil || group[0].panicked != nil) {
 		return w.exec("ROLLBACK")
+	}
+	if err := w.seal(); err != nil {
+		return errors.Join(err, w.exec("ROLLBACK"))
 	}
 	if err := w.exec("COMMIT"); err != nil {
 		// The transaction may still be open, as after SQLITE_BUSY.
@@ -149,6 +153,7 @@ func (s *Store) one(w *writing, j *job, alone bool) error {
 		}
 	}
 	tx := &Tx{w: w, store: s}
+	head := w.head
 	func() {
 		defer func() {
 			tx.over = true
@@ -169,6 +174,7 @@ func (s *Store) one(w *writing, j *job, alone bool) error {
 		if err := w.exec("ROLLBACK TO one"); err != nil {
 			return err
 		}
+		w.head = head
 	}
 	return w.exec("RELEASE one")
 }
@@ -178,6 +184,9 @@ func (s *Store) one(w *writing, j *job, alone bool) error {
 type writing struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
+	// head is the ledger's head in the transaction that is under way, nil if nobody
+	// asked for it yet.
+	head *ledgerHead
 }
 
 // The writer's statements are never interrupted half-way: they have no context of
@@ -195,12 +204,21 @@ func (w *writing) stmt(text string) (*sql.Stmt, error) {
 }
 
 func (w *writing) exec(text string) error {
+	_, err := w.change(text)
+	return err
+}
+
+// change runs a statement and returns how many rows it changed.
+func (w *writing) change(text string, args ...any) (int64, error) {
 	stmt, err := w.stmt(text) //nolint:sqlclosecheck // kept until the store closes
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = stmt.ExecContext(context.Background())
-	return err
+	result, err := stmt.ExecContext(context.Background(), args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 func (w *writing) close() {

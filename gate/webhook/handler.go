@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,10 @@ const (
 	// can reach the address cannot fill the memory. It has room for two bodies of
 	// the largest size, or thousands of ordinary ones.
 	maxBuffered = 64 << 20
+	// firstRead is the most room that is made for a body before anything of it came;
+	// an ordinary one fits. maxKept is the largest buffer that is used again.
+	firstRead = 32 << 10
+	maxKept   = 128 << 10
 	// DefaultReadTimeout is how long a body may take to arrive. GitHub gives up
 	// after 10 seconds in all.
 	DefaultReadTimeout = 8 * time.Second
@@ -100,6 +105,7 @@ type handler struct {
 	cfg      Config
 	makers   map[string]maker // not changed after New
 	buffered atomic.Int64
+	bodies   sync.Pool // of *bytes.Buffer
 }
 
 // New makes the handler of POST /webhooks/github. It refuses to work with an empty
@@ -300,12 +306,21 @@ func (h *handler) signed(body, signature []byte) bool {
 }
 
 // read reads the body within its limits of size and time. Release gives its room
-// back, and may be called again.
+// back, after which the body may not be looked at, and may be called again.
 func (h *handler) read(w http.ResponseWriter, r *http.Request) (body []byte, release func(), no *refusal) {
+	buf, ok := h.bodies.Get().(*bytes.Buffer)
+	if !ok {
+		buf = &bytes.Buffer{}
+	}
 	held := int64(0)
 	release = func() {
 		h.buffered.Add(-held)
 		held = 0
+		if buf != nil && buf.Cap() <= maxKept {
+			buf.Reset()
+			h.bodies.Put(buf)
+		}
+		buf = nil
 	}
 	tooLarge := refuse(http.StatusRequestEntityTooLarge, "the body is larger than GitHub sends")
 	if r.ContentLength > MaxBody {
@@ -317,15 +332,18 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) (body []byte, rel
 		return nil, release, &refusal{status: http.StatusServiceUnavailable, text: "the connection takes no time limit", cause: err}
 	}
 	from := http.MaxBytesReader(w, r.Body, MaxBody)
-	var buf bytes.Buffer
-	var chunk [16 << 10]byte
+	buf.Grow(int(min(max(r.ContentLength, 0)+bytes.MinRead, firstRead)))
 	for {
-		n, err := from.Read(chunk[:])
+		if buf.Available() == 0 {
+			buf.Grow(bytes.MinRead) // which doubles it
+		}
+		room := buf.AvailableBuffer()
+		n, err := from.Read(room[:cap(room)])
 		held += int64(n)
 		if h.buffered.Add(int64(n)) > maxBuffered {
 			return nil, release, refuse(http.StatusServiceUnavailable, "too much arrives at once")
 		}
-		buf.Write(chunk[:n])
+		buf.Write(room[:n])
 		var large *http.MaxBytesError
 		switch {
 		case err == nil:
