@@ -26,6 +26,13 @@ func (x *gqlRun) query() *gqlObject {
 			}
 			return x.repository(r), nil
 		},
+		"organization": func(args map[string]any) (any, error) {
+			o := x.c.g.orgByLogin(text(args["login"]))
+			if o == nil {
+				return nil, refuse(http.StatusNotFound, "Could not resolve to an Organization with the login of '%s'.", text(args["login"]))
+			}
+			return x.organization(o), nil
+		},
 	}}
 }
 
@@ -72,6 +79,7 @@ func (x *gqlRun) user(u *User) *gqlObject {
 func (x *gqlRun) repository(r *Repository) *gqlObject {
 	return &gqlObject{"Repository", gqlFields{
 		"databaseId": value(r.ID), "id": value(nodeID("Repository", r.ID)), "name": value(r.name), "nameWithOwner": value(r.fullName()),
+		"mergeCommitAllowed": value(r.methods["merge"]), "squashMergeAllowed": value(r.methods["squash"]), "rebaseMergeAllowed": value(r.methods["rebase"]),
 		"isPrivate": value(r.private), "defaultBranchRef": lazy(func() any { return x.ref(r, "refs/heads/"+r.defaultBranch) }),
 		"ref": func(args map[string]any) (any, error) {
 			name, _ := args["qualifiedName"].(string)
@@ -117,15 +125,19 @@ func (x *gqlRun) repository(r *Repository) *gqlObject {
 			if err := x.need("pull_requests:read", r); err != nil {
 				return nil, err
 			}
-			branch := cmpOr(text(args["branch"]), r.defaultBranch)
-			if !r.requirements(branch).mergeQueue {
-				return (*gqlObject)(nil), nil
-			}
-			return &gqlObject{"MergeQueue", gqlFields{
-				"id":      value(nodeID("MergeQueue "+branch, r.ID)),
-				"entries": connection("MergeQueueEntryConnection", r.queues[branch], x.entry),
-			}}, nil
+			return x.queue(r, cmpOr(text(args["branch"]), r.defaultBranch)), nil
 		},
+	}}
+}
+
+// queue is a branch's merge queue; nil if it has none.
+func (x *gqlRun) queue(r *Repository, branch string) *gqlObject {
+	if !r.requirements(branch).mergeQueue {
+		return nil
+	}
+	return &gqlObject{"MergeQueue", gqlFields{
+		"id":      value(nodeID("MergeQueue "+branch, r.ID)),
+		"entries": connection("MergeQueueEntryConnection", r.queues[branch], x.entry),
 	}}
 }
 
@@ -250,6 +262,28 @@ func (x *gqlRun) commit(r *Repository, c *gitCommit) *gqlObject {
 			}
 			return &gqlObject{"GpgSignature", gqlFields{"isValid": value(true), "state": value("VALID"), "wasSignedByGitHub": value(c.committer.Email == "noreply@github.com")}}
 		}),
+		"checkSuites": func(args map[string]any) (any, error) {
+			if err := x.need("checks:read", r); err != nil {
+				return nil, err
+			}
+			return connection("CheckSuiteConnection", r.suitesOf(c.sha), x.suite)(args)
+		},
+		"status": func(map[string]any) (any, error) {
+			if err := x.need("statuses:read", r); err != nil {
+				return nil, err
+			}
+			all := r.latestStatuses(c.sha)
+			if len(all) == 0 {
+				return (*gqlObject)(nil), nil
+			}
+			var contexts []*gqlObject
+			for _, s := range all {
+				contexts = append(contexts, &gqlObject{"StatusContext", gqlFields{
+					"id": value(nodeID("StatusContext", s.id)), "context": value(s.context), "state": value(strings.ToUpper(s.state)), "creator": value(x.user(s.creator)),
+				}})
+			}
+			return &gqlObject{"Status", gqlFields{"id": value(nodeID("Status "+c.sha, r.ID)), "contexts": value(contexts)}}, nil
+		},
 		"associatedPullRequests": func(args map[string]any) (any, error) {
 			if err := x.need("pull_requests:read", r); err != nil {
 				return nil, err
@@ -295,6 +329,7 @@ func (x *gqlRun) pull(p *Pull) *gqlObject {
 			mergeable = "CONFLICTING"
 		}
 	}
+	p.mergeableUnknown = false // asking makes GitHub find out
 	queue := r.queues[p.baseRef]
 	at := slices.IndexFunc(queue, func(e *queueEntry) bool { return e.pull == p })
 	return &gqlObject{"PullRequest", gqlFields{
@@ -305,6 +340,18 @@ func (x *gqlRun) pull(p *Pull) *gqlObject {
 		"headRepository": lazy(func() any { return x.repository(p.headRepo) }), "changedFiles": value(len(p.files)), "additions": value(additions),
 		"deletions": value(deletions), "reviewDecision": value(textOrNil(p.decision())), "author": value(x.user(p.author)), "mergeable": value(mergeable),
 		"mergeStateStatus": value(merge), "isInMergeQueue": value(at >= 0), "url": value(r.html("pull", itoa(int64(p.Number)))),
+		"mergeQueue": lazy(func() any { return x.queue(r, p.baseRef) }),
+		"reviewRequests": connection("ReviewRequestConnection", p.requests(), func(o any) *gqlObject {
+			var who *gqlObject
+			var id int64
+			switch o := o.(type) {
+			case *User:
+				who, id = x.user(o), o.ID
+			case *Team:
+				who, id = x.team(o), o.ID
+			}
+			return &gqlObject{"ReviewRequest", gqlFields{"id": value(nodeID("ReviewRequest", id)), "databaseId": value(id), "requestedReviewer": value(who)}}
+		}),
 		"mergeCommit": lazy(func() any { return x.commit(r, r.git.commits[p.mergeSHA]) }),
 		"mergeQueueEntry": lazy(func() any {
 			if at < 0 {
@@ -355,9 +402,7 @@ func (x *gqlRun) review(v *review) *gqlObject {
 		"submittedAt": value(stampOrNil(v.submitted)), "body": value(v.body), "author": value(x.user(v.user)),
 		"authorCanPushToRepository": value(v.pull.repo.may(v.user, "write")),
 		"commit":                    lazy(func() any { return x.commit(v.pull.repo, v.pull.repo.git.commits[v.sha]) }),
-		"onBehalfOf": connection("TeamConnection", teams, func(t *Team) *gqlObject {
-			return &gqlObject{"Team", gqlFields{"id": value(nodeID("Team", t.ID)), "databaseId": value(t.ID), "slug": value(t.slug), "name": value(t.name), "combinedSlug": value(t.org.Name + "/" + t.slug)}}
-		}),
+		"onBehalfOf":                connection("TeamConnection", teams, x.team),
 	}}
 }
 
@@ -432,4 +477,131 @@ func (x *gqlRun) mutation() *gqlObject {
 			return nil, refuse(http.StatusNotFound, "Could not resolve to a node with the global id of '%s'", text(in["pullRequestReviewId"]))
 		},
 	}}
+}
+
+func (x *gqlRun) organization(o *Organization) *gqlObject {
+	return &gqlObject{"Organization", gqlFields{
+		"databaseId": value(o.ID), "id": value(nodeID("Organization", o.ID)), "login": value(o.Name), "url": value(x.c.g.cfg.WebURL + "/" + o.Name),
+		"team": func(args map[string]any) (any, error) {
+			if !x.c.caller.holds(needs("members:read"), nil, o) {
+				x.c.complain("GraphQL: the token lacks members:read")
+				return nil, refuse(http.StatusForbidden, "Resource not accessible by integration")
+			}
+			t := o.team(text(args["slug"]))
+			if t == nil {
+				return (*gqlObject)(nil), nil
+			}
+			return x.team(t), nil
+		},
+	}}
+}
+
+func (x *gqlRun) team(t *Team) *gqlObject {
+	return &gqlObject{"Team", gqlFields{
+		"id": value(nodeID("Team", t.ID)), "databaseId": value(t.ID), "slug": value(t.slug), "name": value(t.name), "combinedSlug": value(t.org.Name + "/" + t.slug),
+		"members": func(args map[string]any) (any, error) {
+			// The query matches parts of login and name, and who was only invited is none.
+			all := t.activeMembers()
+			if q := strings.ToLower(text(args["query"])); q != "" {
+				all = slices.DeleteFunc(all, func(u *User) bool {
+					return !strings.Contains(strings.ToLower(u.login), q) && !strings.Contains(strings.ToLower(u.name), q)
+				})
+			}
+			return connection("TeamMemberConnection", all, x.user)(args)
+		},
+	}}
+}
+
+// gqlSuite is a check suite as GraphQL shows it: one for each run of a workflow.
+type gqlSuite struct {
+	suite *checkSuite
+	run   *Run
+	runs  []*CheckRun
+}
+
+// suitesOf are the check suites of a commit. GitHub puts a check run that a job makes
+// with its token into some suite of GitHub Actions: here the first.
+func (r *Repository) suitesOf(sha string) []*gqlSuite {
+	var out []*gqlSuite
+	for _, s := range r.suites {
+		if s.sha != sha {
+			continue
+		}
+		byRun := map[*Run]*gqlSuite{}
+		var first *gqlSuite
+		var loose []*CheckRun
+		for _, k := range s.runs {
+			if k.job == nil {
+				loose = append(loose, k)
+				continue
+			}
+			g := byRun[k.job.run]
+			if g == nil {
+				g = &gqlSuite{suite: s, run: k.job.run}
+				byRun[k.job.run] = g
+				out = append(out, g)
+				if first == nil {
+					first = g
+				}
+			}
+			g.runs = append(g.runs, k)
+		}
+		if first == nil {
+			first = &gqlSuite{suite: s}
+			out = append(out, first)
+		}
+		first.runs = append(first.runs, loose...)
+	}
+	return out
+}
+
+func (x *gqlRun) suite(s *gqlSuite) *gqlObject {
+	return &gqlObject{"CheckSuite", gqlFields{
+		"id": value(nodeID("CheckSuite", s.suite.id)), "databaseId": value(s.suite.id),
+		"app": value(&gqlObject{"App", gqlFields{"id": value(nodeID("App", s.suite.app.ID)), "databaseId": value(s.suite.app.ID), "slug": value(s.suite.app.slug)}}),
+		"workflowRun": lazy(func() any {
+			if s.run == nil {
+				return (*gqlObject)(nil)
+			}
+			return &gqlObject{"WorkflowRun", gqlFields{
+				"id": value(nodeID("WorkflowRun", s.run.ID)), "databaseId": value(s.run.ID),
+				"file": value(&gqlObject{"WorkflowRunFile", gqlFields{"id": value(nodeID("WorkflowRunFile", s.run.ID)), "path": value(s.run.workflow.path)}}),
+			}}
+		}),
+		"checkRuns": func(args map[string]any) (any, error) {
+			filter, _ := args["filterBy"].(map[string]any)
+			all := slices.Clone(s.runs)
+			slices.SortFunc(all, func(a, b *CheckRun) int { return int(b.ID - a.ID) })
+			seen := map[string]bool{}
+			all = slices.DeleteFunc(all, func(k *CheckRun) bool {
+				old := seen[k.name]
+				seen[k.name] = true
+				return old && text(filter["checkType"]) == "LATEST" || !is(text(filter["checkName"]), k.name)
+			})
+			return connection("CheckRunConnection", all, x.checkRun)(args)
+		},
+	}}
+}
+
+func (x *gqlRun) checkRun(k *CheckRun) *gqlObject {
+	var conclusion any
+	if k.conclusion != "" {
+		conclusion = strings.ToUpper(k.conclusion)
+	}
+	return &gqlObject{"CheckRun", gqlFields{
+		"id": value(nodeID("CheckRun", k.ID)), "databaseId": value(k.ID), "name": value(k.name), "externalId": value(textOrNil(k.externalID)),
+		"status": value(strings.ToUpper(k.status)), "conclusion": value(conclusion),
+	}}
+}
+
+// requests are those whose review is asked for: *User and *Team.
+func (p *Pull) requests() []any {
+	var out []any
+	for _, u := range p.wanted {
+		out = append(out, u)
+	}
+	for _, t := range p.wantTeam {
+		out = append(out, t)
+	}
+	return out
 }

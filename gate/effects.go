@@ -1,0 +1,96 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sallyport/sallyport/gate/github"
+)
+
+// apply does one effect. Again says that it was tried before and nobody knows what
+// became of it: where the facts that it was planned from cannot show it, GitHub is
+// asked first.
+func (g *Gate) apply(ctx context.Context, at *place, e effect, again bool) (effectResult, error) {
+	switch e.kind {
+	case effectCheck:
+		return g.applyCheck(ctx, at, e, again)
+	case effectApprove:
+		id, err := at.Approve(ctx, e.pull, e.sha, e.text)
+		return effectResult{Review: id}, err
+	case effectDismiss:
+		err := at.Dismiss(ctx, e.pull, e.review, e.text)
+		if errors.Is(err, github.ErrNotFound) {
+			err = nil // there is nothing to take back
+		}
+		return effectResult{Review: e.review}, err
+	case effectMerge:
+		sha, err := at.Merge(ctx, e.pull, e.sha, e.method)
+		return effectResult{Merge: sha}, err
+	case effectEnqueue:
+		return effectResult{}, at.Enqueue(ctx, e.node, e.sha)
+	case effectRequest:
+		return effectResult{}, at.RequestReviewers(ctx, e.pull, e.users, e.teams)
+	case effectLabel:
+		return effectResult{}, at.AddLabels(ctx, e.pull, e.label)
+	case effectUnlabel:
+		return effectResult{}, at.RemoveLabel(ctx, e.pull, e.label)
+	case effectComment:
+		return g.applyComment(ctx, at, e)
+	default:
+		return effectResult{}, fmt.Errorf("an effect of kind %q is not known", e.kind)
+	}
+}
+
+// commentMarker begins our comment, so that it is found again. Others can write
+// it too: a comment counts as ours by its author.
+const commentMarker = "<!-- sallyport -->"
+
+// applyComment edits our one comment, or makes it.
+func (g *Gate) applyComment(ctx context.Context, at *place, e effect) (effectResult, error) {
+	if e.comment != 0 {
+		err := at.EditComment(ctx, e.comment, e.text)
+		var refused *github.Refused
+		if err == nil || !errors.As(err, &refused) && !errors.Is(err, github.ErrNotFound) {
+			return effectResult{Comment: e.comment, Digest: e.digest}, err
+		}
+		// Somebody deleted it.
+	}
+	// Once for each pull request: a comment that is not on record may still be there.
+	comments, err := at.OwnComments(ctx, e.pull)
+	if err != nil {
+		return effectResult{}, err
+	}
+	for _, c := range comments {
+		if strings.HasPrefix(c.Body, commentMarker) {
+			return effectResult{Comment: c.ID, Digest: e.digest}, at.EditComment(ctx, c.ID, e.text)
+		}
+	}
+	id, err := at.CreateComment(ctx, e.pull, e.text)
+	return effectResult{Comment: id, Digest: e.digest}, err
+}
+
+// applyCheck makes or updates the check run at a commit.
+func (g *Gate) applyCheck(ctx context.Context, at *place, e effect, again bool) (effectResult, error) {
+	if e.run == 0 && again {
+		// Made, perhaps, and not answered.
+		runs, err := at.FindCheckRuns(ctx, string(e.sha), CheckName)
+		if err != nil {
+			return effectResult{}, err
+		}
+		for _, r := range runs {
+			if r.ExternalID == e.check.ExternalID {
+				return effectResult{Check: r.ID, Digest: e.digest}, nil
+			}
+		}
+	}
+	if e.run != 0 {
+		err := at.UpdateCheckRun(ctx, e.run, *e.check)
+		if err == nil || !errors.Is(err, github.ErrNotFound) {
+			return effectResult{Check: e.run, Digest: e.digest}, err
+		}
+	}
+	id, err := at.CreateCheckRun(ctx, *e.check)
+	return effectResult{Check: id, Digest: e.digest}, err
+}

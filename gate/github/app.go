@@ -1,0 +1,280 @@
+package github
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	gh "github.com/google/go-github/v62/github"
+
+	"github.com/sallyport/sallyport/rules"
+)
+
+// Account is a user or an organisation.
+type Account struct {
+	ID    rules.AccountID
+	Login rules.Login
+	// Type is "User" or "Organization".
+	Type string
+}
+
+func account(u *gh.User) Account {
+	return Account{ID: rules.AccountID(u.GetID()), Login: rules.Login(u.GetLogin()), Type: u.GetType()}
+}
+
+// App is the GitHub App that the client is.
+type App struct {
+	ID    rules.AppID
+	Slug  rules.Slug
+	Owner Account
+	// Bot is the account that the App acts as.
+	Bot         rules.Actor
+	Permissions map[string]string
+	Events      []string
+}
+
+// Installation is the App on an account.
+type Installation struct {
+	ID      rules.InstallationID
+	Account Account
+	// Selection is "all", or "selected" where some repositories only are reached.
+	Selection   string
+	Suspended   bool
+	Permissions map[string]string
+}
+
+// RepositoryInfo is what GitHub says of a repository.
+type RepositoryInfo struct {
+	ID            rules.RepositoryID
+	FullName      string
+	Owner         Account
+	DefaultBranch string
+	Private       bool
+	Archived      bool
+}
+
+func repositoryInfo(r *gh.Repository) RepositoryInfo {
+	return RepositoryInfo{
+		ID: rules.RepositoryID(r.GetID()), FullName: r.GetFullName(), Owner: account(r.GetOwner()), DefaultBranch: r.GetDefaultBranch(),
+		Private: r.GetPrivate(), Archived: r.GetArchived(),
+	}
+}
+
+// levels are permissions by name, as GitHub's JSON has them.
+func levels(p *gh.InstallationPermissions) map[string]string {
+	out := map[string]string{}
+	text, err := json.Marshal(p)
+	if err == nil {
+		_ = json.Unmarshal(text, &out) // a member that is no text is no level
+	}
+	return out
+}
+
+// Self is who the App is. It asks GitHub once. As long as the App is installed
+// nowhere its bot is not known.
+func (c *Client) Self(ctx context.Context) (App, error) {
+	c.mu.Lock()
+	self := c.self
+	c.mu.Unlock()
+	if self != nil {
+		return *self, nil
+	}
+	a, _, err := c.app.Apps.Get(ctx, "")
+	if err != nil {
+		return App{}, c.understand(ctx, err)
+	}
+	if rules.AppID(a.GetID()) != c.cfg.App {
+		return App{}, fmt.Errorf("GitHub says that this key is of App %d, not %d", a.GetID(), c.cfg.App)
+	}
+	bot, err := c.bot(ctx, a.GetSlug())
+	if err != nil {
+		return App{}, fmt.Errorf("asking for the account of %s[bot]: %w", a.GetSlug(), err)
+	}
+	out := App{
+		ID: c.cfg.App, Slug: rules.Slug(a.GetSlug()), Owner: account(a.GetOwner()), Permissions: levels(a.Permissions), Events: a.Events, Bot: bot,
+	}
+	if bot.Known() {
+		c.mu.Lock()
+		c.self = &out
+		c.mu.Unlock()
+	}
+	return out, nil
+}
+
+// bot is the account that the App acts as. The App's own token reads no accounts:
+// any installation's does. Without one the bot is not known yet.
+func (c *Client) bot(ctx context.Context, slug string) (rules.Actor, error) {
+	all, err := c.Installations(ctx)
+	if err != nil {
+		return rules.Actor{}, err
+	}
+	for _, in := range all {
+		if in.Suspended {
+			continue
+		}
+		h, err := c.as(in.ID, 0)
+		if err != nil {
+			return rules.Actor{}, err
+		}
+		q, err := h.rest.NewRequest(http.MethodGet, "users/"+url.PathEscape(slug+"[bot]"), nil)
+		if err != nil {
+			return rules.Actor{}, err
+		}
+		var bot gh.User
+		if _, err := h.rest.Do(ctx, q, &bot); err != nil {
+			return rules.Actor{}, c.understand(ctx, err)
+		}
+		return rules.Actor{ID: rules.AccountID(bot.GetID()), Login: rules.Login(bot.GetLogin()), Type: rules.ActorBot}, nil
+	}
+	return rules.Actor{}, nil
+}
+
+func installation(in *gh.Installation) Installation {
+	return Installation{
+		ID: rules.InstallationID(in.GetID()), Account: account(in.GetAccount()), Selection: in.GetRepositorySelection(),
+		Suspended: in.SuspendedAt != nil, Permissions: levels(in.Permissions),
+	}
+}
+
+// maxPages bounds every list.
+const maxPages = 100
+
+// Installations are all installations of the App.
+func (c *Client) Installations(ctx context.Context) ([]Installation, error) {
+	var out []Installation
+	o := &gh.ListOptions{PerPage: 100}
+	for range maxPages {
+		list, answer, err := c.app.Apps.ListInstallations(ctx, o)
+		if err != nil {
+			return nil, c.understand(ctx, err)
+		}
+		for _, in := range list {
+			out = append(out, installation(in))
+		}
+		if answer.NextPage == 0 {
+			return out, nil
+		}
+		o.Page = answer.NextPage
+	}
+	return nil, errTooLong
+}
+
+// Installation is one of them.
+func (c *Client) Installation(ctx context.Context, id rules.InstallationID) (Installation, error) {
+	in, _, err := c.app.Apps.GetInstallation(ctx, int64(id))
+	if err != nil {
+		return Installation{}, c.understand(ctx, err)
+	}
+	return installation(in), nil
+}
+
+// InstallationOf is the installation that reaches a repository.
+func (c *Client) InstallationOf(ctx context.Context, fullName string) (Installation, error) {
+	owner, name, _ := strings.Cut(fullName, "/")
+	in, _, err := c.app.Apps.FindRepositoryInstallation(ctx, owner, name)
+	if err != nil {
+		return Installation{}, c.understand(ctx, err)
+	}
+	return installation(in), nil
+}
+
+// Repositories are those that an installation reaches.
+func (c *Client) Repositories(ctx context.Context, in rules.InstallationID) ([]RepositoryInfo, error) {
+	h, err := c.as(in, 0)
+	if err != nil {
+		return nil, err
+	}
+	var out []RepositoryInfo
+	o := &gh.ListOptions{PerPage: 100}
+	for range maxPages {
+		list, answer, err := h.rest.Apps.ListRepos(conditional(ctx), o)
+		if err != nil {
+			return nil, c.understand(ctx, err)
+		}
+		for _, r := range list.Repositories {
+			out = append(out, repositoryInfo(r))
+		}
+		if answer.NextPage == 0 {
+			return out, nil
+		}
+		o.Page = answer.NextPage
+	}
+	return nil, errTooLong
+}
+
+// Delivery is one attempt to deliver a webhook.
+type Delivery struct {
+	ID            int64
+	GUID          string
+	Event, Action string
+	Status        string
+	StatusCode    int
+	DeliveredAt   time.Time
+	Redelivery    bool
+	Installation  rules.InstallationID
+	Repository    rules.RepositoryID
+}
+
+// OK reports whether it was answered with 2xx.
+func (d Delivery) OK() bool { return d.StatusCode >= 200 && d.StatusCode < 300 }
+
+func delivery(d *gh.HookDelivery) Delivery {
+	return Delivery{
+		ID: d.GetID(), GUID: d.GetGUID(), Event: d.GetEvent(), Action: d.GetAction(), Status: d.GetStatus(), StatusCode: d.GetStatusCode(),
+		DeliveredAt: d.GetDeliveredAt().Time, Redelivery: d.GetRedelivery(), Installation: rules.InstallationID(d.GetInstallationID()),
+		Repository: rules.RepositoryID(d.GetRepositoryID()),
+	}
+}
+
+// Deliveries calls stop for each attempt, the newest first, until it returns true.
+func (c *Client) Deliveries(ctx context.Context, stop func(Delivery) bool) error {
+	o := &gh.ListCursorOptions{PerPage: 100}
+	for range maxPages {
+		list, answer, err := c.app.Apps.ListHookDeliveries(ctx, o)
+		if err != nil {
+			return c.understand(ctx, err)
+		}
+		for _, d := range list {
+			if stop(delivery(d)) {
+				return nil
+			}
+		}
+		if answer.Cursor == "" {
+			return nil
+		}
+		o.Cursor = answer.Cursor
+	}
+	return nil
+}
+
+// DeliveryContent is an attempt with what was sent.
+type DeliveryContent struct {
+	Delivery
+
+	Payload jsontext.Value
+}
+
+// Delivery is one attempt with what was sent: what GitHub itself says that an event
+// was.
+func (c *Client) Delivery(ctx context.Context, id int64) (DeliveryContent, error) {
+	d, _, err := c.app.Apps.GetHookDelivery(ctx, id)
+	if err != nil {
+		return DeliveryContent{}, c.understand(ctx, err)
+	}
+	out := DeliveryContent{Delivery: delivery(d)}
+	if d.Request != nil && d.Request.RawPayload != nil {
+		out.Payload = jsontext.Value(*d.Request.RawPayload)
+	}
+	return out, nil
+}
+
+// Redeliver asks GitHub to send an attempt's event again.
+func (c *Client) Redeliver(ctx context.Context, id int64) error {
+	_, _, err := c.app.Apps.RedeliverHookDelivery(ctx, id)
+	return c.understand(ctx, err)
+}

@@ -1,0 +1,225 @@
+package github
+
+import (
+	"cmp"
+	"context"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bradleyfalzon/ghinstallation/v2"
+	"github.com/golang-jwt/jwt/v4"
+	gh "github.com/google/go-github/v62/github"
+
+	"github.com/sallyport/sallyport/rules"
+)
+
+// DefaultBaseURL is the REST API of github.com.
+const DefaultBaseURL = "https://api.github.com"
+
+// Key is the App's private key. It prints as a placeholder.
+type Key struct{ key *rsa.PrivateKey }
+
+// ParseKey reads a key as GitHub gives it: PEM, PKCS#1 or PKCS#8. The error never
+// contains it.
+func ParseKey(pem []byte) (Key, error) {
+	k, err := jwt.ParseRSAPrivateKeyFromPEM(pem)
+	if err != nil {
+		return Key{}, errors.New("not a PEM file with an RSA private key")
+	}
+	return Key{k}, nil
+}
+
+// String hides the key.
+func (Key) String() string { return "(private key)" }
+
+// GoString hides the key.
+func (Key) GoString() string { return "(private key)" }
+
+// LogValue hides the key.
+func (Key) LogValue() slog.Value { return slog.StringValue("(private key)") }
+
+// Cache keeps answers with their ETags. Any error of Cached is a miss.
+type Cache interface {
+	Cached(ctx context.Context, key string) (etag string, body []byte, err error)
+	Cache(ctx context.Context, key, etag string, body []byte, now time.Time) error
+}
+
+// Config is what a client works with.
+type Config struct {
+	// App is the App's id, Key its key. Both are required.
+	App rules.AppID
+	Key Key
+	// BaseURL is that of the REST API, without a slash at the end; "" is
+	// [DefaultBaseURL]. Plain http is for loopback only.
+	BaseURL string
+	// Transport carries the requests; nil is one with time limits.
+	Transport http.RoundTripper
+	// Cache keeps answers; nil keeps none.
+	Cache Cache
+	// Now is the clock. Nil is time.Now.
+	Now func() time.Time
+	// Log is told of every request at debug level. Nil is silence.
+	Log *slog.Logger
+	// UserAgent names the program; "" is "sallyport".
+	UserAgent string
+}
+
+// Client talks to GitHub as one App. It is safe for concurrent use.
+type Client struct {
+	cfg     Config
+	base    *url.URL
+	graphql string
+	app     *gh.Client // with the App's own token
+
+	// self and handles are made once each; guarded by mu.
+	mu      sync.Mutex
+	self    *App
+	handles map[handleKey]*handle
+	budgets map[rules.InstallationID]*budget
+	// plainChecks says that GitHub does not give checks by GraphQL.
+	plainChecks bool
+}
+
+type handleKey struct {
+	installation rules.InstallationID
+	repository   rules.RepositoryID // 0: all of them
+}
+
+// handle is a token and what is sent with it.
+type handle struct {
+	rest *gh.Client
+	http *http.Client
+}
+
+// maxHandles is how many repositories' tokens are kept.
+const maxHandles = 5000
+
+// New makes a client.
+func New(cfg Config) (*Client, error) {
+	if cfg.App <= 0 || cfg.Key.key == nil {
+		return nil, errors.New("github: an App's id and key are required")
+	}
+	cfg.BaseURL = strings.TrimSuffix(cmp.Or(cfg.BaseURL, DefaultBaseURL), "/")
+	base, err := url.Parse(cfg.BaseURL)
+	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
+		return nil, fmt.Errorf("github: %q is not the address of an API, such as %s", cfg.BaseURL, DefaultBaseURL)
+	}
+	if base.Scheme == "http" && !loopback(base.Hostname()) {
+		return nil, fmt.Errorf("github: %q would send tokens in clear: want https", cfg.BaseURL)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	cfg.UserAgent = cmp.Or(cfg.UserAgent, "sallyport")
+	if cfg.Transport == nil {
+		cfg.Transport = &http.Transport{
+			Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second,
+			ResponseHeaderTimeout: 15 * time.Second, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 16, ForceAttemptHTTP2: true,
+		}
+	}
+	graphql := cfg.BaseURL + "/graphql"
+	if before, ok := strings.CutSuffix(cfg.BaseURL, "/api/v3"); ok {
+		graphql = before + "/api/graphql"
+	}
+	c := &Client{cfg: cfg, base: base, graphql: graphql, handles: map[handleKey]*handle{}, budgets: map[rules.InstallationID]*budget{}}
+	h, err := c.open(c.apps(), 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	c.app = h.rest
+	return c, nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// apps signs requests as the App itself.
+func (c *Client) apps() *ghinstallation.AppsTransport {
+	// The token request passes our own edge too: limits, bounded answers, time.
+	t := ghinstallation.NewAppsTransportFromPrivateKey(&plain{c}, int64(c.cfg.App), c.cfg.Key.key)
+	t.BaseURL = c.cfg.BaseURL
+	return t
+}
+
+// open makes what requests are sent with.
+func (c *Client) open(auth http.RoundTripper, in rules.InstallationID, repository rules.RepositoryID) (*handle, error) {
+	h := &http.Client{
+		Transport: &edge{client: c, auth: auth, installation: in, repository: repository},
+		// Another host would see the token, and another path is another question.
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
+			if len(via) > 3 || r.URL.Host != c.base.Host || r.URL.Scheme != c.base.Scheme {
+				return http.ErrUseLastResponse
+			}
+			return nil
+		},
+	}
+	rest := gh.NewClient(h)
+	var err error
+	if rest.BaseURL, err = url.Parse(c.cfg.BaseURL + "/"); err != nil {
+		return nil, err
+	}
+	rest.UserAgent = c.cfg.UserAgent
+	return &handle{rest: rest, http: h}, nil
+}
+
+// as is what requests of an installation are sent with, for one repository or, with
+// 0, for all of them.
+func (c *Client) as(in rules.InstallationID, repository rules.RepositoryID) (*handle, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := handleKey{in, repository}
+	if h := c.handles[key]; h != nil {
+		return h, nil
+	}
+	t := ghinstallation.NewFromAppsTransport(c.apps(), int64(in))
+	t.BaseURL = c.cfg.BaseURL
+	if repository != 0 {
+		t.InstallationTokenOptions = &gh.InstallationTokenOptions{RepositoryIDs: []int64{int64(repository)}}
+	}
+	h, err := c.open(t, in, repository)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.handles) >= maxHandles {
+		clear(c.handles)
+	}
+	c.handles[key] = h
+	return h, nil
+}
+
+// Repository is a handle on a repository as an installation reaches it. It asks
+// nothing.
+func (c *Client) Repository(in rules.InstallationID, id rules.RepositoryID, fullName string) *Repository {
+	owner, name, _ := strings.Cut(fullName, "/")
+	return &Repository{client: c, installation: in, id: id, owner: owner, name: name}
+}
+
+// Repository is a handle on one repository.
+type Repository struct {
+	client       *Client
+	installation rules.InstallationID
+	id           rules.RepositoryID
+	owner, name  string
+}
+
+// rest is the REST client with the repository's token.
+func (r *Repository) rest() (*gh.Client, error) {
+	h, err := r.client.as(r.installation, r.id)
+	if err != nil {
+		return nil, err
+	}
+	return h.rest, nil
+}

@@ -1,0 +1,227 @@
+package gate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/ledger"
+	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// headData is what the check run at a commit says.
+type headData struct {
+	Check rules.CheckRunID `json:"check,omitzero"`
+	// Digest is of what it says, without the ledger's line.
+	Digest     string `json:"digest,omitzero"`
+	Conclusion string `json:"conclusion,omitzero"`
+	// Turn counts what it said, so that each has a key of its own.
+	Turn int `json:"turn,omitzero"`
+	// Rerequest is the newest wish for a new check run that was fulfilled.
+	Rerequest int64  `json:"rerequest,omitzero"`
+	ID        string `json:"id,omitzero"`
+}
+
+// head makes the check run at a commit say the strictest of what was decided about
+// the open pull requests that stand there.
+func (g *Gate) head(ctx context.Context, work store.Work) error {
+	at, err := g.place(ctx, work)
+	if errors.Is(err, errNotServed) {
+		return g.unserved(ctx, work, err)
+	}
+	if err != nil {
+		return err
+	}
+	var data headData
+	if _, err := g.subject(ctx, work.Key, &data); err != nil {
+		return err
+	}
+	pulls, err := g.pullsAt(ctx, at.id, work.Key.SHA)
+	if err != nil {
+		return err
+	}
+	if len(pulls) == 0 {
+		return g.findPulls(ctx, at, work)
+	}
+	var ds []rules.Decision
+	var ids []string
+	var annotations []github.Annotation
+	for _, p := range pulls {
+		ds = append(ds, p.Decision)
+		ids = append(ids, p.ID)
+		for _, a := range p.Annotations {
+			if !slices.Contains(annotations, a) {
+				annotations = append(annotations, a)
+			}
+		}
+	}
+	d := rules.Strictest(ds...)
+	asked, err := g.rerequested(ctx, work.Key)
+	if err != nil {
+		return err
+	}
+	old := data.ID
+	spec := checkRun(d, pulls, annotations, g.cfg.URL)
+	digest := short(fmt.Sprint(spec, ids))
+	data.ID = digest
+	var pl plan
+	if data.Check == 0 || data.Digest != digest || asked > data.Rerequest {
+		run := data.Check
+		if asked > data.Rerequest || len(annotations) > 0 {
+			// One that was asked for again cannot be opened again, and annotations of an
+			// old one would stay.
+			run = 0
+		}
+		data.Turn++
+		key := fmt.Sprintf("check:%d:%s:%d:%s", at.id, work.Key.SHA, data.Turn, digest)
+		spec.HeadSHA, spec.ExternalID, spec.CompletedAt = work.Key.SHA, short(key), g.cfg.Now()
+		witness, err := g.witness(ctx)
+		if err != nil {
+			return err
+		}
+		spec.Text += "\n\n" + witness
+		pl.effects = []effect{{
+			kind: effectCheck, key: key, sha: work.Key.SHA, digest: digest, run: run, check: &spec,
+			closes: spec.Conclusion != conclusionSuccess && spec.Conclusion != conclusionNeutral,
+		}}
+		data.Digest, data.Rerequest = digest, asked
+	}
+	published := headData{Check: data.Check, Conclusion: data.Conclusion}
+	t := task{
+		g: g, at: at, work: work, head: work.Key.SHA, old: old, id: old, decision: d,
+		subject: pullSubject(at.id, 0, work.Key.SHA), plan: pl,
+		also: func(tx *store.Tx) error {
+			if data.Conclusion != conclusionSuccess || published.Conclusion == data.Conclusion {
+				return nil
+			}
+			// What may be merged can be merged now.
+			for _, p := range pulls {
+				if p.Decision.Merge {
+					if err := tx.Mark(g.markAt(at, pullKey(at.id, p.Number), rules.PriorityDoor), g.cfg.Now()); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		},
+		save: func(tx *store.Tx) error {
+			saved := data
+			if len(pl.effects) > 0 && data.Check == published.Check && data.Conclusion == published.Conclusion {
+				// Not shown yet: the next look tries again under the same key.
+				saved.Digest, saved.Turn = "", data.Turn-1
+			}
+			return g.setSubject(tx, work.Key, "", false, saved)
+		},
+		done: func(kind string, result effectResult) {
+			if kind == effectCheck {
+				data.Check, data.Conclusion = result.Check, spec.Conclusion
+				published.Check = -1
+			}
+		},
+	}
+	return t.run(ctx)
+}
+
+// pullsAt are the open pull requests that were judged at a commit, by number.
+func (g *Gate) pullsAt(ctx context.Context, repository rules.RepositoryID, sha rules.SHA) ([]pullData, error) {
+	subjects, err := g.cfg.Store.SubjectsAt(ctx, repository, sha)
+	if err != nil {
+		return nil, err
+	}
+	var out []pullData
+	for _, s := range subjects {
+		if s.Key.Kind != rules.WorkPullRequest {
+			continue
+		}
+		var d pullData
+		if err := json.Unmarshal(s.Data, &d); err != nil {
+			return nil, fmt.Errorf("reading what was concluded about %q: %w", s.Key, err)
+		}
+		if d.open() {
+			out = append(out, d)
+		}
+	}
+	slices.SortFunc(out, func(a, b pullData) int { return cmp.Compare(a.Number, b.Number) })
+	return out, nil
+}
+
+// findPulls asks GitHub what stands at a commit about which nothing is known.
+func (g *Gate) findPulls(ctx context.Context, at *place, work store.Work) error {
+	numbers, err := at.PullsAt(ctx, work.Key.SHA)
+	if err != nil && !errors.Is(err, github.ErrNotFound) {
+		return fmt.Errorf("asking what stands at %s: %w", work.Key.SHA.Short(), err)
+	}
+	return g.finish(ctx, work, func(tx *store.Tx) error {
+		for _, n := range numbers {
+			if err := tx.Mark(g.markAt(at, pullKey(at.id, n), work.Priority), g.cfg.Now()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// rerequested is the newest wish for a new check run at a commit; 0 if there is
+// none.
+func (g *Gate) rerequested(ctx context.Context, key rules.WorkKey) (int64, error) {
+	facts, err := g.cfg.Store.FactsOf(ctx, key, rules.FactRerequest)
+	if err != nil {
+		return 0, err
+	}
+	var newest int64
+	for _, f := range facts {
+		newest = max(newest, f.ID)
+	}
+	return newest, nil
+}
+
+// Waits reports whether something waits for a check at a commit. Where nothing is
+// known about the commit, something may.
+func (g *Gate) Waits(ctx context.Context, repository rules.RepositoryID, sha rules.SHA, check string) bool {
+	pulls, err := g.pullsAt(ctx, repository, sha)
+	if err != nil || len(pulls) == 0 {
+		return true
+	}
+	at := &place{id: repository}
+	row, err := g.cfg.Store.Repository(ctx, repository)
+	if err != nil {
+		return true
+	}
+	if at.installation, err = g.cfg.Store.Installation(ctx, row.Installation); err != nil {
+		return true
+	}
+	at.fullName = row.FullName
+	policies, err := g.policiesOf(ctx, at, github.FileFound)
+	if err != nil {
+		return true
+	}
+	for i := range pulls {
+		if pulls[i].waitsFor(policies.Repository.Policy, check) || pulls[i].waitsFor(policies.Floor.Policy, check) {
+			return true
+		}
+	}
+	return false
+}
+
+// witness is the ledger's size and root as the last line of a check run shows
+// them.
+func (g *Gate) witness(ctx context.Context) (string, error) {
+	note, err := g.cfg.Store.LedgerCheckpoint(ctx)
+	if err != nil {
+		return "", err
+	}
+	if note == nil {
+		return "Ledger: empty", nil
+	}
+	seen, err := ledger.ParseCheckpoint(note, g.cfg.Verifier)
+	if err != nil {
+		return "", err
+	}
+	return "Ledger: " + seen.Witness().String(), nil
+}

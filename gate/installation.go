@@ -1,0 +1,175 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// The states of an installation in the store.
+const (
+	installationActive    = "active"
+	installationSuspended = "suspended"
+	installationDeleted   = "deleted"
+)
+
+func installationKey(id rules.InstallationID) rules.WorkKey {
+	return rules.WorkKey{Kind: rules.WorkInstallation, Number: int64(id)}
+}
+
+// installation looks at an installation: who it is on, and what it reaches.
+func (g *Gate) installation(ctx context.Context, work store.Work) error {
+	if err := g.readInstallation(ctx, rules.InstallationID(work.Key.Number)); err != nil && !errors.Is(err, errNotServed) {
+		return err
+	}
+	return g.cfg.Store.Done(ctx, work.Key, work.Lease)
+}
+
+// readInstallation reads an installation and its repositories, and marks those that
+// are new. One of an account that is not served is not read any further.
+func (g *Gate) readInstallation(ctx context.Context, id rules.InstallationID) error {
+	in, err := g.cfg.GitHub.Installation(ctx, id)
+	row := store.Installation{ID: id, State: installationActive, UpdatedAt: g.cfg.Now()}
+	switch {
+	case errors.Is(err, github.ErrNotFound):
+		if old, oerr := g.cfg.Store.Installation(ctx, id); oerr == nil {
+			row = old
+		}
+		row.State = installationDeleted
+	case err != nil:
+		return fmt.Errorf("reading installation %d: %w", id, err)
+	default:
+		row.Account, row.Login, row.Type, row.Permissions = in.Account.ID, in.Account.Login, in.Account.Type, in.Permissions
+		if in.Suspended {
+			row.State = installationSuspended
+		}
+	}
+	if !g.owners[row.Account] && row.State == installationActive {
+		g.cfg.Log.WarnContext(ctx, "an installation on an account that is not served; name it in SALLYPORT_OWNERS to serve it",
+			slog.Int64("installation", int64(id)), slog.Int64("account", int64(row.Account)), slog.String("login", string(row.Login)))
+		return fmt.Errorf("installation %d is on account %d: %w", id, row.Account, errNotServed)
+	}
+	before, err := g.cfg.Store.Repositories(ctx, id)
+	if err != nil {
+		return err
+	}
+	known := map[rules.RepositoryID]bool{}
+	for _, r := range before {
+		known[r.ID] = true
+	}
+	var now []github.RepositoryInfo
+	if row.State == installationActive {
+		if now, err = g.cfg.GitHub.Repositories(ctx, id); err != nil {
+			return fmt.Errorf("reading the repositories of installation %d: %w", id, err)
+		}
+		for _, lack := range lacking(in.Permissions) {
+			g.cfg.Log.WarnContext(ctx, "the installation lacks a permission: its owner has to accept it",
+				slog.Int64("installation", int64(id)), slog.String("permission", lack))
+		}
+	}
+	return g.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.SetInstallation(row); err != nil {
+			return err
+		}
+		if err := g.setSubject(tx, installationKey(id), "", false, installationData{Selection: in.Selection}); err != nil {
+			return err
+		}
+		for _, r := range now {
+			if err := tx.SetRepository(store.Repository{ID: r.ID, Installation: id, FullName: r.FullName, DefaultBranch: r.DefaultBranch, UpdatedAt: g.cfg.Now()}); err != nil {
+				return err
+			}
+			if !known[r.ID] {
+				m := rules.Mark{Key: repositoryKey(r.ID), Priority: rules.PriorityDoor, Installation: id, FullName: r.FullName}
+				if err := tx.Mark(m, g.cfg.Now()); err != nil {
+					return err
+				}
+			}
+			delete(known, r.ID)
+		}
+		for gone := range known {
+			if err := tx.ForgetRepository(gone); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// permissions are those that the merge door needs.
+func permissions() map[string]string {
+	return map[string]string{
+		"actions": "read", "checks": "write", "contents": "write", "members": "read", "pull_requests": "write", "statuses": "read",
+	}
+}
+
+// lacking are the needed permissions that an installation does not have.
+func lacking(have map[string]string) []string {
+	var out []string
+	for name, level := range permissions() {
+		if got := have[name]; got != level && got != "write" && got != "admin" {
+			out = append(out, name+": "+level)
+		}
+	}
+	return out
+}
+
+// owner looks again at everything that is held in an account's repositories, as
+// when its teams changed.
+func (g *Gate) owner(ctx context.Context, work store.Work) error {
+	ins, err := g.cfg.Store.Installations(ctx)
+	if err != nil {
+		return err
+	}
+	served := map[rules.RepositoryID]store.Repository{}
+	for _, in := range ins {
+		if in.Account != rules.AccountID(work.Key.Number) {
+			continue
+		}
+		repos, err := g.cfg.Store.Repositories(ctx, in.ID)
+		if err != nil {
+			return err
+		}
+		for _, r := range repos {
+			served[r.ID] = r
+		}
+	}
+	held, err := g.heldIn(ctx, served)
+	if err != nil {
+		return err
+	}
+	return g.finish(ctx, work, func(tx *store.Tx) error {
+		for _, m := range held {
+			if err := tx.Mark(m, g.cfg.Now()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// heldIn marks what is held in repositories, as housekeeping.
+func (g *Gate) heldIn(ctx context.Context, repos map[rules.RepositoryID]store.Repository) ([]rules.Mark, error) {
+	const page = 500
+	var out []rules.Mark
+	var after rules.WorkKey
+	for {
+		subjects, err := g.cfg.Store.Held(ctx, after, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range subjects {
+			if r, ok := repos[s.Key.Repository]; ok {
+				out = append(out, rules.Mark{Key: s.Key, Priority: rules.PriorityHousekeeping, Installation: r.Installation, FullName: r.FullName})
+			}
+			after = s.Key
+		}
+		if len(subjects) < page {
+			return out, nil
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// codeHeadUnknown is what a merge group waits for where one of its pull requests was not
+// judged at the head that it was queued with.
+const codeHeadUnknown rules.Code = "SP023"
+
+// mergeGroup says on a merge group's commit whether all of its pull requests are
+// allowed as they stand in the queue.
+func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
+	at, err := g.place(ctx, work)
+	if errors.Is(err, errNotServed) {
+		return g.unserved(ctx, work, err)
+	}
+	if err != nil {
+		return err
+	}
+	branch, ok := queueBranch(work.Key.Ref)
+	if !ok {
+		return fmt.Errorf("%q is not the branch of a merge queue's group", work.Key.Ref)
+	}
+	entries, err := at.QueueEntries(ctx, branch)
+	if err != nil {
+		return fmt.Errorf("reading the merge queue of %q: %w", branch, err)
+	}
+	members := membersOf(entries, work.Key.SHA)
+	if members == nil {
+		// The group is gone: another one was made, or it was merged.
+		return g.cfg.Store.Done(ctx, work.Key, work.Lease)
+	}
+	var ds []rules.Decision
+	var pulls []pullData
+	for _, m := range members {
+		data, err := g.siblingKnown(ctx, at, m.Number, m.Head)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			ds = append(ds, rules.Decision{Verdict: rules.VerdictWait, Reasons: []rules.Reason{{
+				Code: codeHeadUnknown, Verdict: rules.VerdictWait, SHA: m.Head, Text: fmt.Sprintf("pull request %d was not judged at the commit that it was queued with", m.Number),
+			}}})
+		case err != nil:
+			return err
+		default:
+			ds, pulls = append(ds, data.Decision), append(pulls, data)
+		}
+	}
+	d := rules.Strictest(ds...)
+	var data headData
+	if _, err := g.subject(ctx, work.Key, &data); err != nil {
+		return err
+	}
+	spec := checkRun(d, pulls, nil, g.cfg.URL)
+	if spec.Conclusion == conclusionAsks {
+		// A queue waits for nobody: the group fails, and its pull requests say why.
+		spec.Conclusion = conclusionFailure
+	}
+	digest := short(fmt.Sprint(spec))
+	if data.Digest == digest {
+		return g.cfg.Store.Done(ctx, work.Key, work.Lease)
+	}
+	key := fmt.Sprintf("check:%d:%s:group:%s", at.id, work.Key.SHA, digest)
+	witness, err := g.witness(ctx)
+	if err != nil {
+		return err
+	}
+	spec.HeadSHA, spec.ExternalID, spec.CompletedAt = work.Key.SHA, short(key), g.cfg.Now()
+	spec.Text += "\n\n" + witness
+	t := task{
+		g: g, at: at, work: work, head: work.Key.SHA, old: data.ID, id: digest, decision: d, subject: pullSubject(at.id, 0, work.Key.SHA),
+		plan: plan{effects: []effect{{
+			kind: effectCheck, key: key, sha: work.Key.SHA, digest: digest, run: data.Check, check: &spec, closes: spec.Conclusion == conclusionFailure,
+		}}},
+		save: func(tx *store.Tx) error { return g.setSubject(tx, work.Key, "", false, data) },
+		done: func(kind string, result effectResult) {
+			if kind == effectCheck {
+				data.Check, data.Conclusion, data.Digest, data.ID = result.Check, spec.Conclusion, digest, digest
+			}
+		},
+	}
+	return t.run(ctx)
+}
+
+// queueBranch is the branch whose queue a group's branch is of:
+// refs/heads/gh-readonly-queue/BASE/pr-N-SHA.
+func queueBranch(ref string) (string, bool) {
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(ref, "refs/heads/"), "gh-readonly-queue/")
+	i := strings.LastIndex(rest, "/pr-")
+	if !ok || i <= 0 {
+		return "", false
+	}
+	return rest[:i], true
+}
+
+// membersOf are the entries from the front of the queue to the one whose group has
+// a commit at its head: what lands with it. Nil: there is none.
+func membersOf(entries []github.QueueEntry, sha rules.SHA) []github.QueueEntry {
+	for i, e := range entries {
+		if e.GroupHead == sha {
+			return entries[:i+1]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,228 @@
+package gate
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// The kinds of effects. They are stored: they may be added to and never changed.
+const (
+	effectCheck   = "check"
+	effectApprove = "approve"
+	effectDismiss = "dismiss"
+	effectMerge   = "merge"
+	effectEnqueue = "enqueue"
+	effectRequest = "request"
+	effectComment = "comment"
+	effectLabel   = "label"
+	effectUnlabel = "unlabel"
+	// effectRefused is no effect: it tells that GitHub refused one.
+	effectRefused = "refused"
+)
+
+// Labels that a pull request gets.
+const (
+	labelAgent = "sallyport/agent"
+	labelWaits = "sallyport/waits-for-human"
+)
+
+// effect is one thing to be done to GitHub, bound to the commit that it was
+// decided for.
+type effect struct {
+	kind string
+	// key tells it from all others: planned twice it is one.
+	key string
+	// closes says that it only takes something back, which is done even while the
+	// ledger cannot be written.
+	closes bool
+
+	pull    int
+	sha     rules.SHA
+	review  rules.ReviewID
+	node    string
+	method  string
+	text    string
+	digest  string
+	users   []rules.Login
+	teams   []string
+	label   string
+	comment int64
+	check   *github.CheckRunSpec
+	run     rules.CheckRunID
+}
+
+// plan is what GitHub should show, less what it shows.
+type plan struct {
+	effects []effect
+	// check says that the check run at the head has to be looked at.
+	check bool
+	// again is after how long to look again although no event will come; 0 is not.
+	again time.Duration
+}
+
+// mergeable are the states in which GitHub lets a pull request be merged now.
+func mergeable(state string) bool {
+	return state == "CLEAN" || state == "HAS_HOOKS" || state == "UNSTABLE"
+}
+
+// mergeLooks is how often a pull request that may be merged is looked at again
+// while GitHub does not find it mergeable, before only events do.
+const mergeLooks = 6
+
+// maxRefused is how often GitHub may refuse an effect at one head before it is let
+// be.
+const maxRefused = 3
+
+// planPull plans for one pull request. What was done by people since is left as
+// they made it.
+func planPull(app github.App, p *github.Pull, data *pullData, head headData, url string) plan {
+	d := data.Decision
+	c := &p.Change
+	pl := plan{check: true}
+	ref := fmt.Sprintf("%d#%d", c.Repository.ID, c.Number)
+	add := func(e effect) {
+		if data.Refused[e.kind] >= maxRefused {
+			return
+		}
+		e.pull, e.sha = c.Number, c.Head.SHA
+		if n := data.Refused[e.kind]; n > 0 {
+			e.key += fmt.Sprintf(":again%d", n)
+		}
+		pl.effects = append(pl.effects, e)
+	}
+	allowed := d.Verdict == rules.VerdictAllow
+
+	// Taking back comes first.
+	approves := d.AutoApproval && c.BaseGuarded == rules.Yes
+	approved := false
+	for _, r := range p.OwnReviews {
+		switch {
+		case r.State != rules.ReviewApproved:
+		case approves && r.SHA == c.Head.SHA && !approved:
+			approved = true
+		default:
+			add(effect{kind: effectDismiss, key: fmt.Sprintf("dismiss:%s:%d", ref, r.ID), closes: true, review: r.ID, text: dismissal(d, r.SHA != c.Head.SHA)})
+		}
+	}
+	if d.Observe {
+		return pl
+	}
+	if approves && !approved {
+		add(effect{kind: effectApprove, key: fmt.Sprintf("approve:%s:%s:%d", ref, c.Head.SHA, len(p.OwnReviews)), text: approval(d)})
+		if d.Merge {
+			pl.again = 2 * time.Second
+		}
+	}
+	planMerge(&pl, add, p, data, head, ref, allowed && d.Merge && (!approves || approved))
+
+	if users, teams := missing(d, p); len(users)+len(teams) > 0 && c.Draft == rules.No {
+		key := fmt.Sprintf("request:%s:%s:%s", ref, c.Head.SHA, short(fmt.Sprint(users, teams)))
+		add(effect{kind: effectRequest, key: key, users: users, teams: teams})
+	}
+	waits := d.NeedsHuman() && c.Draft != rules.Yes
+	for label, want := range map[string]bool{labelAgent: d.Authorship.Kind == rules.KindAgent, labelWaits: waits} {
+		switch has := slices.Contains(c.Labels, label); {
+		case want && !has:
+			add(effect{kind: effectLabel, key: fmt.Sprintf("label:%s:%s:%s", ref, label, data.ID), label: label})
+		case !want && has:
+			add(effect{kind: effectUnlabel, key: fmt.Sprintf("unlabel:%s:%s:%s", ref, label, data.ID), label: label})
+		}
+	}
+	if waits || data.Comment != 0 {
+		text := comment(d, c, url)
+		if digest := short(text); digest != data.Commented {
+			add(effect{kind: effectComment, key: fmt.Sprintf("comment:%s:%s:%s", ref, c.Head.SHA, short(text+data.Commented)), text: text, digest: digest, comment: data.Comment})
+		}
+	}
+	slices.SortStableFunc(pl.effects, func(a, b effect) int { return order(a) - order(b) })
+	return pl
+}
+
+// order is in which order effects are applied: what closes first.
+func order(e effect) int {
+	if e.closes {
+		return 0
+	}
+	return 1 + slices.Index([]string{effectCheck, effectApprove, effectMerge, effectEnqueue, effectRequest, effectLabel, effectUnlabel, effectComment}, e.kind)
+}
+
+// planMerge merges what is allowed once the check at the head says so and GitHub
+// finds it mergeable.
+func planMerge(pl *plan, add func(effect), p *github.Pull, data *pullData, head headData, ref string, wanted bool) {
+	if !wanted || head.Conclusion != "success" || p.InQueue {
+		return
+	}
+	sha := p.Change.Head.SHA
+	switch {
+	case p.Queue:
+		add(effect{kind: effectEnqueue, key: fmt.Sprintf("enqueue:%s:%s:%s", ref, sha, data.ID), node: p.NodeID})
+	case mergeable(p.Mergeable):
+		add(effect{kind: effectMerge, key: fmt.Sprintf("merge:%s:%s", ref, sha), method: mergeMethod(p.MergeMethods)})
+	case data.Looks < mergeLooks:
+		data.Looks++
+		pl.again = time.Second << data.Looks
+	}
+}
+
+// mergeMethod is the first allowed of those that keep the commits as they were
+// judged.
+func mergeMethod(allowed []string) string {
+	for _, m := range []string{"merge", "squash", "rebase"} {
+		if slices.Contains(allowed, m) {
+			return m
+		}
+	}
+	return "merge"
+}
+
+// missing are the reviewers of unmet needs who were not asked yet: exactly those.
+func missing(d rules.Decision, p *github.Pull) (users []rules.Login, teams []string) {
+	if d.Verdict != rules.VerdictWait {
+		return nil, nil
+	}
+	c := &p.Change
+	asked := func(r rules.Reviewer) bool {
+		return slices.ContainsFunc(p.Requested, func(o rules.Reviewer) bool { return o.Key() == r.Key() })
+	}
+	for _, n := range d.Needs {
+		if n.Missing() == 0 {
+			continue
+		}
+		for _, r := range n.Reviewers {
+			login := rules.Login(r)
+			switch {
+			case asked(r):
+			case r.IsTeam():
+				if _, slug, _ := strings.Cut(string(r), "/"); !slices.Contains(teams, slug) {
+					teams = append(teams, slug)
+				}
+			case login.Equal(c.Author.Login), slices.ContainsFunc(users, login.Equal), spoke(c, login):
+			default:
+				users = append(users, login)
+			}
+		}
+	}
+	slices.Sort(users)
+	slices.Sort(teams)
+	return users, teams
+}
+
+// spoke reports whether somebody has given an opinion at the head.
+func spoke(c *rules.Change, who rules.Login) bool {
+	return slices.ContainsFunc(c.Reviews, func(r rules.Review) bool {
+		return r.User.Login.Equal(who) && r.SHA == c.Head.SHA && r.State != rules.ReviewCommented
+	})
+}
+
+// short is a name for a text.
+func short(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:8])
+}

@@ -1,0 +1,279 @@
+package gate
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// pullData is what is kept of a pull request between looks. It is stored: members
+// may be added.
+type pullData struct {
+	Number int    `json:"number"`
+	State  string `json:"state"`
+	Base   string `json:"base,omitzero"`
+	// Decision is the last one about Head, ID its id in the ledger.
+	Head     rules.SHA      `json:"head,omitzero"`
+	Decision rules.Decision `json:"decision"`
+	ID       string         `json:"id,omitzero"`
+	// Policy is the digest of the repository's policy that it was judged under, ""
+	// if none was in force.
+	Policy string `json:"policy,omitzero"`
+	// Annotations are what is wrong in a policy that the pull request brings, on its
+	// lines.
+	Annotations []github.Annotation `json:"annotations,omitzero"`
+	Readings    readings            `json:"readings,omitzero"`
+	// Comment is our comment's id and Comments the digest of what it says.
+	Comment   int64  `json:"comment,omitzero"`
+	Commented string `json:"commented,omitzero"`
+	// Refused counts, by kind, the effects that GitHub refused at this head.
+	Refused map[string]int `json:"refused,omitzero"`
+	// Looks counts the looks that waited for GitHub to find the pull request
+	// mergeable.
+	Looks int `json:"looks,omitzero"`
+
+	MergeCommit rules.SHA `json:"merge_commit,omitzero"`
+}
+
+// open reports whether it still waits for something.
+func (d *pullData) open() bool { return d.State == "open" }
+
+// waitsFor reports whether the decision rests on a check, or would.
+func (d *pullData) waitsFor(policy *rules.Policy, check string) bool {
+	if policy == nil {
+		return false
+	}
+	for _, name := range policy.EnvironmentNames() {
+		env := policy.Environments[name]
+		if env.Gate == rules.GateAuto && len(env.After) == 0 {
+			return true // whatever the base branch requires
+		}
+		if slices.ContainsFunc(env.After, func(c rules.CheckName) bool { return c.Name == check }) {
+			return true
+		}
+	}
+	return false
+}
+
+func pullKey(repository rules.RepositoryID, number int) rules.WorkKey {
+	return rules.WorkKey{Kind: rules.WorkPullRequest, Repository: repository, Number: int64(number)}
+}
+
+func headKey(repository rules.RepositoryID, sha rules.SHA) rules.WorkKey {
+	return rules.WorkKey{Kind: rules.WorkHead, Repository: repository, SHA: sha}
+}
+
+// pull looks at one pull request.
+func (g *Gate) pull(ctx context.Context, work store.Work) error {
+	at, err := g.place(ctx, work)
+	if errors.Is(err, errNotServed) {
+		return g.unserved(ctx, work, err)
+	}
+	if err != nil {
+		return err
+	}
+	var old pullData
+	if _, err := g.subject(ctx, work.Key, &old); err != nil {
+		return err
+	}
+	p, err := at.Pull(ctx, int(work.Key.Number))
+	switch {
+	case errors.Is(err, github.ErrNotFound):
+		// Transferred, deleted, or out of reach: nothing can be done to it.
+		if rerr := g.readInstallation(ctx, at.installation.ID); rerr != nil {
+			return rerr
+		}
+		return g.finish(ctx, work, func(tx *store.Tx) error { return tx.ForgetSubject(work.Key) })
+	case err != nil:
+		return fmt.Errorf("reading pull request %d: %w", work.Key.Number, err)
+	case p.Change.Repository.ID != at.id:
+		return g.moved(ctx, at, p.Change.Repository.ID)
+	}
+	data := old
+	data.Number, data.State, data.Base, data.MergeCommit = int(work.Key.Number), p.State, p.Change.Base.Ref, p.MergeCommit
+	if p.State != "open" {
+		// What was decided about it stays: a policy that it brought is judged by it.
+		return g.finish(ctx, work, func(tx *store.Tx) error {
+			if p.State == "merged" && old.State != p.State {
+				if err := tx.Mark(g.markAt(at, repositoryKey(at.id), rules.PriorityDoor), g.cfg.Now()); err != nil {
+					return err
+				}
+			}
+			return g.setSubject(tx, work.Key, data.Head, false, data)
+		})
+	}
+	if data.Head != p.Change.Head.SHA {
+		data.Head, data.Refused, data.Looks, data.Annotations = p.Change.Head.SHA, nil, 0, nil
+		if err := g.lintChange(ctx, at, p, &data); err != nil {
+			return err
+		}
+	}
+	policies, err := g.policiesOf(ctx, at, p.Policy.State)
+	if err != nil {
+		return err
+	}
+	data.Decision, err = g.judge(ctx, at, policies, p, &data.Readings)
+	if err != nil {
+		return err
+	}
+	data.Policy = policies.Repository.Policy.Digest()
+	data.ID = decisionID(work.Key, data.Head, policies, data.Decision)
+
+	var head headData
+	if p.Change.Head.SHA.Valid() {
+		if _, err := g.subject(ctx, headKey(at.id, p.Change.Head.SHA), &head); err != nil {
+			return err
+		}
+	}
+	pl := planPull(g.app, p, &data, head, g.cfg.URL)
+	g.cfg.Log.InfoContext(ctx, "judged", slog.String("repository", at.fullName), slog.Int("pull_request", data.Number),
+		slog.String("sha", string(data.Head)), slog.String("verdict", string(data.Decision.Verdict)), slog.String("decision", data.ID), slog.Int("effects", len(pl.effects)))
+
+	seen, err := g.repositoryData(ctx, at.id)
+	if err != nil {
+		return err
+	}
+	news := p.Policy.State != 0 && seen.Files[rules.PolicyPath] != (seenFile{
+		State: p.Policy.State, Blob: p.Policy.Blob, Branch: p.DefaultBranch, Refused: seen.Files[rules.PolicyPath].Refused,
+	})
+	t := task{
+		g: g, at: at, work: work, head: p.Change.Head.SHA, old: old.ID, id: data.ID, decision: data.Decision, policies: policies,
+		subject: pullSubject(at.id, data.Number, data.Head), plan: pl, facts: p,
+		also: func(tx *store.Tx) error {
+			now := g.cfg.Now()
+			if news {
+				if err := tx.Mark(g.markAt(at, repositoryKey(at.id), rules.PriorityDoor), now); err != nil {
+					return err
+				}
+			}
+			if old.Head.Valid() && old.Head != data.Head {
+				// The check at the old head may have covered this pull request too.
+				if err := tx.Mark(g.markAt(at, headKey(at.id, old.Head), rules.PriorityHousekeeping), now); err != nil {
+					return err
+				}
+			}
+			for _, n := range p.Siblings {
+				if _, err := g.siblingKnown(ctx, at, n, data.Head); errors.Is(err, store.ErrNotFound) {
+					if err := tx.Mark(g.markAt(at, pullKey(at.id, n), rules.PriorityDoor), now); err != nil {
+						return err
+					}
+				}
+			}
+			if pl.check {
+				if err := tx.Mark(g.markAt(at, headKey(at.id, data.Head), rules.PriorityDoor), now); err != nil {
+					return err
+				}
+			}
+			if pl.again > 0 {
+				m := g.markAt(at, work.Key, rules.PriorityDoor)
+				m.Due = now.Add(pl.again)
+				return tx.Mark(m, now)
+			}
+			return nil
+		},
+		save: func(tx *store.Tx) error { return g.setSubject(tx, work.Key, data.Head, true, data) },
+		done: func(kind string, result effectResult) {
+			switch kind {
+			case effectComment:
+				data.Comment, data.Commented = result.Comment, result.Digest
+			case effectRefused:
+				if data.Refused == nil {
+					data.Refused = map[string]int{}
+				}
+				data.Refused[result.Kind]++
+			}
+		},
+	}
+	return t.run(ctx)
+}
+
+// siblingKnown says what is known of another pull request at a head, or
+// store.ErrNotFound.
+func (g *Gate) siblingKnown(ctx context.Context, at *place, number int, head rules.SHA) (pullData, error) {
+	s, err := g.cfg.Store.Subject(ctx, pullKey(at.id, number))
+	if err != nil {
+		return pullData{}, err
+	}
+	if s.SHA != head {
+		return pullData{}, store.ErrNotFound
+	}
+	var d pullData
+	return d, json.Unmarshal(s.Data, &d)
+}
+
+// decisionID names a decision: the same policies and facts that matter make the
+// same id, so that looking again records nothing new.
+func decisionID(key rules.WorkKey, head rules.SHA, policies rules.Policies, d rules.Decision) string {
+	body, err := json.Marshal(d, json.Deterministic(true))
+	if err != nil {
+		panic("gate: a decision that is no JSON: " + err.Error())
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n%s\n%s\n%s\n", key, head, policies.Repository.Policy.Digest(), policies.Floor.Policy.Digest())
+	h.Write(body)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// lintChange finds what is wrong in a policy that a pull request brings.
+func (g *Gate) lintChange(ctx context.Context, at *place, p *github.Pull, data *pullData) error {
+	for _, f := range p.Change.Files {
+		floor := f.Path == rules.FloorPath && at.named(floorRepository)
+		if f.Path != rules.PolicyPath && !floor || f.Status == rules.FileRemoved {
+			continue
+		}
+		file, err := at.File(ctx, f.Path, string(p.Change.Head.SHA))
+		if err != nil {
+			return fmt.Errorf("reading %q as the change has it: %w", f.Path, err)
+		}
+		if file.State != github.FileFound {
+			data.Annotations = append(data.Annotations, github.Annotation{
+				Path: f.Path, StartLine: 1, EndLine: 1, Level: "failure", Title: "not a policy", Message: "This is no plain text file, so it cannot be read as a policy.",
+			})
+			continue
+		}
+		_, problems := rules.LoadPolicy(f.Path, file.Text)
+		for _, pr := range problems {
+			data.Annotations = append(data.Annotations, annotation(f.Path, pr))
+		}
+	}
+	return nil
+}
+
+// unserved ends work on what is not served.
+func (g *Gate) unserved(ctx context.Context, work store.Work, why error) error {
+	g.cfg.Log.InfoContext(ctx, "not served", slog.String("key", work.Key.String()), slog.Any("cause", why))
+	return g.cfg.Store.Done(ctx, work.Key, work.Lease)
+}
+
+// finish ends work in one transaction with what fn writes.
+func (g *Gate) finish(ctx context.Context, work store.Work, fn func(*store.Tx) error) error {
+	return g.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return tx.Done(work.Key, work.Lease)
+	})
+}
+
+func (g *Gate) setSubject(tx *store.Tx, key rules.WorkKey, sha rules.SHA, held bool, data any) error {
+	text, err := json.Marshal(data, json.Deterministic(true))
+	if err != nil {
+		return err
+	}
+	return tx.SetSubject(store.Subject{Key: key, SHA: sha, Held: held, Data: text, UpdatedAt: g.cfg.Now()})
+}
+
+// markAt is a mark of something in a repository within reach.
+func (g *Gate) markAt(at *place, key rules.WorkKey, p rules.Priority) rules.Mark {
+	return rules.Mark{Key: key, Priority: p, Installation: at.installation.ID, FullName: at.fullName}
+}

@@ -1,0 +1,93 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// errNotServed means that a key belongs to nobody that is served: work on it ends
+// and does nothing.
+var errNotServed = errors.New("the installation is not served")
+
+// place is a repository within reach: where it is, whose it is, and how to ask
+// GitHub about it.
+type place struct {
+	*github.Repository
+
+	id           rules.RepositoryID
+	fullName     string
+	installation store.Installation
+	selection    string // of the installation: "all" or "selected"
+}
+
+// owner is the repository's owner by name.
+func (p *place) owner() string {
+	owner, _, _ := strings.Cut(p.fullName, "/")
+	return owner
+}
+
+// named reports whether the repository has a name, whoever owns it.
+func (p *place) named(name string) bool {
+	_, own, _ := strings.Cut(p.fullName, "/")
+	return strings.EqualFold(own, name)
+}
+
+// installationData is what is known of an installation beside its row.
+type installationData struct {
+	Selection string `json:"selection,omitzero"`
+}
+
+// place finds the repository of a key. What an event said of it is a hint: the
+// installation is looked up, and must be one that is served.
+func (g *Gate) place(ctx context.Context, work store.Work) (*place, error) {
+	repo, err := g.cfg.Store.Repository(ctx, work.Key.Repository)
+	if errors.Is(err, store.ErrNotFound) && work.Installation != 0 {
+		// The first that is heard of it: list what the installation reaches.
+		if err := g.readInstallation(ctx, work.Installation); err != nil {
+			return nil, err
+		}
+		repo, err = g.cfg.Store.Repository(ctx, work.Key.Repository)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("repository %d is not within reach: %w", work.Key.Repository, errNotServed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	in, err := g.cfg.Store.Installation(ctx, repo.Installation)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	if err != nil || in.State != installationActive || !g.owners[in.Account] {
+		return nil, fmt.Errorf("installation %d is %q: %w", repo.Installation, in.State, errNotServed)
+	}
+	var data installationData
+	if s, err := g.cfg.Store.Subject(ctx, rules.WorkKey{Kind: rules.WorkInstallation, Number: int64(in.ID)}); err == nil {
+		if err := json.Unmarshal(s.Data, &data); err != nil {
+			return nil, fmt.Errorf("reading what is known of installation %d: %w", in.ID, err)
+		}
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	return &place{
+		Repository: g.cfg.GitHub.Repository(in.ID, repo.ID, repo.FullName),
+		id:         repo.ID, fullName: repo.FullName, installation: in, selection: data.Selection,
+	}, nil
+}
+
+// moved says that what GitHub answers under a repository's name is not the
+// repository: it was renamed, or another took its name. Its names are read anew.
+func (g *Gate) moved(ctx context.Context, p *place, found rules.RepositoryID) error {
+	if err := g.readInstallation(ctx, p.installation.ID); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s is repository %d, not %d: its names were read anew", p.fullName, found, p.id)
+}

@@ -1,0 +1,336 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/ledger"
+	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// task is one look, once it was judged and planned: steps 4 to 6.
+type task struct {
+	g    *Gate
+	at   *place
+	work store.Work
+	// head is the commit that the effects are bound to.
+	head rules.SHA
+	// old and id are the ids of the decision that was recorded before and of the one
+	// that was made now.
+	old, id  string
+	decision rules.Decision
+	policies rules.Policies
+	subject  ledger.Subject
+	plan     plan
+	// facts are those that the plan was made from; nil where they are not a pull
+	// request's.
+	facts *github.Pull
+	// also writes what else belongs into the transaction of the decision, save what
+	// was concluded. Both may be called twice.
+	also func(*store.Tx) error
+	save func(*store.Tx) error
+	// done is told of each effect that was applied, and of each that GitHub refused.
+	done func(kind string, result effectResult)
+}
+
+// effectResult is what an effect made. It is stored with the effect.
+type effectResult struct {
+	Kind    string           `json:"kind,omitzero"`
+	Review  rules.ReviewID   `json:"review,omitzero"`
+	Check   rules.CheckRunID `json:"check,omitzero"`
+	Comment int64            `json:"comment,omitzero"`
+	Merge   rules.SHA        `json:"merge,omitzero"`
+	Digest  string           `json:"digest,omitzero"`
+	// Why says why GitHub refused it.
+	Why string `json:"why,omitzero"`
+}
+
+func pullSubject(repository rules.RepositoryID, number int, head rules.SHA) ledger.Subject {
+	return ledger.Subject{Repository: repository, PullRequest: number, SHA: head}
+}
+
+// run records the decision and its effects, applies these, and records what became
+// of them.
+func (t *task) run(ctx context.Context) error {
+	g := t.g
+	tried, err := t.record(ctx)
+	if err != nil {
+		// Nothing is opened without a record. What only takes something back acts.
+		t.closeUnrecorded(ctx)
+		return fmt.Errorf("recording decision %s: %w", t.id, err)
+	}
+	var outcomes []ledger.Entry
+	var ends []func(*store.Tx) error
+	var failed []error
+	for _, e := range t.plan.effects {
+		key := e.key
+		if tried[key].hold {
+			continue
+		}
+		result, err := g.apply(ctx, t.at, e, tried[key].attempts > 1)
+		var refused *github.Refused
+		switch {
+		case err == nil:
+			t.tell(e.kind, result)
+			outcomes = append(outcomes, t.outcome(key, "applied", result))
+			ends = append(ends, func(tx *store.Tx) error { return endEffect(tx, key, store.EffectApplied, result, g.cfg.Now()) })
+		case errors.As(err, &refused), errors.Is(err, github.ErrForbidden), errors.Is(err, github.ErrNotFound):
+			g.cfg.Log.WarnContext(ctx, "GitHub refused an effect", slog.String("effect", key), slog.Any("cause", err))
+			result := effectResult{Kind: e.kind, Why: err.Error()}
+			t.tell(effectRefused, result)
+			outcomes = append(outcomes, t.outcome(key, "refused", result))
+			ends = append(ends, func(tx *store.Tx) error { return endEffect(tx, key, store.EffectDropped, result, g.cfg.Now()) })
+		default:
+			failed = append(failed, fmt.Errorf("%s: %w", key, err))
+			ends = append(ends, func(tx *store.Tx) error { return ignoreGone(tx.FailEffect(key, err)) })
+		}
+	}
+	return t.end(ctx, outcomes, ends, failed)
+}
+
+func (t *task) tell(kind string, result effectResult) {
+	if t.done != nil {
+		t.done(kind, result)
+	}
+}
+
+// endEffect ends an effect; one that another look ended already stays as it is.
+func endEffect(tx *store.Tx, key string, state store.EffectState, result effectResult, now time.Time) error {
+	body, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	return ignoreGone(tx.EndEffect(key, state, body, now))
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// attempt says how far an effect was when this look began to apply it.
+type attempt struct {
+	attempts int
+	// hold says that it was tried so lately that GitHub may not show it yet.
+	hold bool
+}
+
+// record writes the decision, the effects and the conclusion in one transaction,
+// and counts the attempts that follow.
+func (t *task) record(ctx context.Context) (map[string]attempt, error) {
+	g := t.g
+	now := g.cfg.Now()
+	planned, err := g.cfg.Store.PlannedEffects(ctx, t.work.Key)
+	if err != nil {
+		return nil, err
+	}
+	tried := map[string]attempt{}
+	var entries []ledger.Entry
+	if t.id != t.old {
+		entries = append(entries, t.decisionEntry())
+	}
+	fresh := map[string]bool{}
+	for _, e := range t.plan.effects {
+		before, err := g.cfg.Store.Effect(ctx, e.key)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			fresh[e.key] = true
+			tried[e.key] = attempt{attempts: 1}
+			entries = append(entries, ledger.Entry{
+				Kind: ledger.KindEffect, Time: now, Subject: t.keyed(e.key), Decision: t.id, Payload: map[string]any{"kind": e.kind},
+			})
+		case err != nil:
+			return nil, err
+		case before.State != store.EffectPlanned:
+			// It was done, and GitHub does not show it: somebody undid it, or does not
+			// show it yet. Neither is a reason to do it again.
+			tried[e.key] = attempt{attempts: before.Attempts, hold: true}
+		default:
+			tried[e.key] = attempt{attempts: before.Attempts + 1}
+		}
+	}
+	entries = append(entries, g.takeUnrecorded()...)
+	var dropped []string
+	for _, e := range planned {
+		if _, wanted := tried[e.Key]; !wanted {
+			dropped = append(dropped, e.Key)
+			entries = append(entries, t.outcome(e.Key, "not needed any more", effectResult{}))
+		}
+	}
+	err = t.append(ctx, entries, func(tx *store.Tx) error {
+		for _, e := range t.plan.effects {
+			if tried[e.key].hold {
+				continue
+			}
+			if fresh[e.key] {
+				if _, err := tx.PlanEffect(store.Effect{Key: e.key, Subject: t.work.Key, Kind: e.kind, SHA: e.sha, Decision: t.id, PlannedAt: now}); err != nil {
+					return err
+				}
+			}
+			if err := tx.TryEffect(e.key); err != nil {
+				return err
+			}
+		}
+		for _, key := range dropped {
+			if err := endEffect(tx, key, store.EffectDropped, effectResult{Why: "not needed any more"}, now); err != nil {
+				return err
+			}
+		}
+		if err := t.save(tx); err != nil {
+			return err
+		}
+		if len(tried) > 0 {
+			return nil
+		}
+		// Nothing is left to be done: this is the end of it.
+		if t.also != nil {
+			if err := t.also(tx); err != nil {
+				return err
+			}
+		}
+		return tx.Done(t.work.Key, t.work.Lease)
+	})
+	if err != nil {
+		g.giveUnrecorded(entries)
+	}
+	return tried, err
+}
+
+// append writes entries with whatever fn writes. No entries is no entry.
+func (t *task) append(ctx context.Context, entries []ledger.Entry, fn func(*store.Tx) error) error {
+	return t.g.write(ctx, entries, fn)
+}
+
+// write writes entries into the ledger in one transaction with what fn writes.
+func (g *Gate) write(ctx context.Context, entries []ledger.Entry, fn func(*store.Tx) error) error {
+	if len(entries) == 0 {
+		return g.cfg.Store.Update(ctx, fn)
+	}
+	batch, err := g.cfg.Ledger.Prepare(entries...)
+	if err != nil {
+		return err
+	}
+	var seen ledger.Checkpoint
+	err = g.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		var err error
+		seen, err = g.cfg.Ledger.AppendBatch(tx, batch)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return g.cfg.Ledger.Observe(seen)
+}
+
+// end records what became of the effects and ends the work, or fails it.
+func (t *task) end(ctx context.Context, outcomes []ledger.Entry, ends []func(*store.Tx) error, failed []error) error {
+	if len(t.plan.effects) == 0 {
+		return nil // record ended it
+	}
+	err := t.append(ctx, outcomes, func(tx *store.Tx) error {
+		for _, end := range ends {
+			if err := end(tx); err != nil {
+				return err
+			}
+		}
+		if err := t.save(tx); err != nil {
+			return err
+		}
+		if t.also != nil {
+			if err := t.also(tx); err != nil {
+				return err
+			}
+		}
+		if len(failed) > 0 {
+			return nil
+		}
+		return tx.Done(t.work.Key, t.work.Lease)
+	})
+	return errors.Join(append(failed, err)...)
+}
+
+// closeUnrecorded applies what only takes something back although it could not be
+// recorded, and remembers to record it.
+func (t *task) closeUnrecorded(ctx context.Context) {
+	for _, e := range t.plan.effects {
+		if !e.closes {
+			continue
+		}
+		result, err := t.g.apply(ctx, t.at, e, true)
+		if err != nil {
+			t.g.cfg.Log.ErrorContext(ctx, "what should be taken back could not be", slog.String("effect", e.key), slog.Any("cause", err))
+			continue
+		}
+		t.g.cfg.Log.WarnContext(ctx, "taken back although the ledger cannot be written", slog.String("effect", e.key))
+		t.g.giveUnrecorded([]ledger.Entry{t.outcome(e.key, "applied before it was recorded", result)})
+	}
+}
+
+// maxUnrecorded bounds what is remembered while the ledger cannot be written.
+const maxUnrecorded = 1000
+
+// takeUnrecorded takes over what is to be recorded with the next decision.
+func (g *Gate) takeUnrecorded() []ledger.Entry {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := g.unrecorded
+	g.unrecorded = nil
+	return out
+}
+
+// giveUnrecorded keeps the outcomes among entries that could not be written.
+func (g *Gate) giveUnrecorded(entries []ledger.Entry) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, e := range entries {
+		if e.Kind == ledger.KindOutcome && len(g.unrecorded) < maxUnrecorded {
+			g.unrecorded = append(g.unrecorded, e)
+		}
+	}
+}
+
+// decisionEntry is the decision as it is recorded: the whole of it under a
+// commitment, since it names people, and in clear what may be read by all.
+func (t *task) decisionEntry() ledger.Entry {
+	codes := []string{}
+	for _, r := range t.decision.Reasons {
+		codes = append(codes, string(r.Code))
+	}
+	slices.Sort(codes)
+	return ledger.Entry{
+		Kind: ledger.KindDecision, Time: t.g.cfg.Now(), Subject: t.subject, Decision: t.id,
+		Payload: map[string]any{
+			"verdict": t.decision.Verdict, "codes": slices.Compact(codes), "environments": t.decision.Environments, "observe": t.decision.Observe,
+			"policy": t.policies.Repository.Policy.Digest(), "floor": t.policies.Floor.Policy.Digest(),
+		},
+		Personal: map[string]any{"decision": t.decision},
+	}
+}
+
+// outcome is what became of an effect as it is recorded.
+func (t *task) outcome(key, outcome string, result effectResult) ledger.Entry {
+	e := ledger.Entry{Kind: ledger.KindOutcome, Time: t.g.cfg.Now(), Subject: t.keyed(key), Decision: t.id, Payload: map[string]any{"outcome": outcome}}
+	if result != (effectResult{}) {
+		e.Personal = map[string]any{"result": result}
+	}
+	return e
+}
+
+func (t *task) keyed(key string) ledger.Subject {
+	s := t.subject
+	s.Key = key
+	return s
+}

@@ -1,0 +1,183 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/rules"
+)
+
+const (
+	// relook is how long a held pull request is left alone if no event names it.
+	relook = 15 * time.Minute
+	// deliveriesKept is how long GitHub keeps deliveries, and for how long ours are
+	// remembered (https://docs.github.com/webhooks/testing-and-troubleshooting-webhooks/viewing-webhook-deliveries).
+	deliveriesKept = 3 * 24 * time.Hour
+	// redeliverAfter leaves a delivery the time to arrive.
+	redeliverAfter = 30 * time.Second
+	// maxRedeliver bounds how many deliveries one sweep asks for.
+	maxRedeliver = 200
+)
+
+// sweeps sweeps now and then until ctx ends.
+func (g *Gate) sweeps(ctx context.Context) {
+	tick := time.NewTicker(g.cfg.Sweep)
+	defer tick.Stop()
+	for {
+		if err := g.Sweep(ctx); err != nil && ctx.Err() == nil {
+			g.cfg.Log.WarnContext(ctx, "the sweep is not complete", slog.Any("cause", err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Sweep marks what no event told of: new installations, repositories and what is
+// held too long. And it has GitHub send again what did not arrive.
+func (g *Gate) Sweep(ctx context.Context) error {
+	ctx = github.WithHousekeeping(ctx)
+	return errors.Join(g.sweepInstallations(ctx), g.sweepHeld(ctx), g.redeliver(ctx), g.forget(ctx))
+}
+
+// sweepInstallations marks installations that are not known yet, and every
+// repository of those that are.
+func (g *Gate) sweepInstallations(ctx context.Context) error {
+	all, err := g.cfg.GitHub.Installations(ctx)
+	if err != nil {
+		return err
+	}
+	now := g.cfg.Now()
+	var marks []rules.Mark
+	for _, in := range all {
+		if !g.owners[in.Account.ID] {
+			continue
+		}
+		known, err := g.cfg.Store.Installation(ctx, in.ID)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if err != nil || known.State != installationActive || now.Sub(known.UpdatedAt) > relook {
+			marks = append(marks, rules.Mark{Key: installationKey(in.ID), Priority: rules.PriorityHousekeeping, Installation: in.ID})
+		}
+		repos, err := g.cfg.Store.Repositories(ctx, in.ID)
+		if err != nil {
+			return err
+		}
+		for _, r := range repos {
+			marks = append(marks, rules.Mark{Key: repositoryKey(r.ID), Priority: rules.PriorityHousekeeping, Installation: in.ID, FullName: r.FullName})
+		}
+	}
+	return g.mark(ctx, marks)
+}
+
+// sweepHeld marks what is held and was not looked at for long.
+func (g *Gate) sweepHeld(ctx context.Context) error {
+	const page = 500
+	now := g.cfg.Now()
+	var after rules.WorkKey
+	for {
+		subjects, err := g.cfg.Store.Held(ctx, after, page)
+		if err != nil {
+			return err
+		}
+		var marks []rules.Mark
+		for _, s := range subjects {
+			after = s.Key
+			if now.Sub(s.UpdatedAt) < relook {
+				continue
+			}
+			r, err := g.cfg.Store.Repository(ctx, s.Key.Repository)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			marks = append(marks, rules.Mark{Key: s.Key, Priority: rules.PriorityHousekeeping, Installation: r.Installation, FullName: r.FullName})
+		}
+		if err := g.mark(ctx, marks); err != nil {
+			return err
+		}
+		if len(subjects) < page {
+			return nil
+		}
+	}
+}
+
+func (g *Gate) mark(ctx context.Context, marks []rules.Mark) error {
+	if len(marks) == 0 {
+		return nil
+	}
+	defer g.Wake()
+	return g.cfg.Store.Mark(ctx, g.cfg.Now(), marks...)
+}
+
+// redeliverSetting is where the newest attempt is kept that was looked at.
+const redeliverSetting = "deliveries seen"
+
+// redeliver has GitHub send again each delivery of which no attempt arrived.
+func (g *Gate) redeliver(ctx context.Context) error {
+	now := g.cfg.Now()
+	since := now.Add(-deliveriesKept)
+	if text, err := g.cfg.Store.Setting(ctx, redeliverSetting); err == nil {
+		if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+			since = time.Unix(n, 0)
+		}
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	arrived := map[string]bool{}
+	failed := map[string]int64{} // the newest attempt that failed
+	oldest := now
+	err := g.cfg.GitHub.Deliveries(ctx, func(d github.Delivery) bool {
+		switch {
+		case d.DeliveredAt.Before(since):
+			return true
+		case d.OK():
+			arrived[d.GUID] = true
+		case now.Sub(d.DeliveredAt) < redeliverAfter:
+			if d.DeliveredAt.Before(oldest) {
+				oldest = d.DeliveredAt
+			}
+		case !arrived[d.GUID] && failed[d.GUID] == 0:
+			failed[d.GUID] = d.ID
+		}
+		return false
+	})
+	if err != nil {
+		return err
+	}
+	n := 0
+	for guid, id := range failed {
+		if arrived[guid] {
+			continue
+		}
+		if n++; n > maxRedeliver {
+			return nil // the rest with the next sweep, which begins where this one did
+		}
+		var refused *github.Refused
+		if err := g.cfg.GitHub.Redeliver(ctx, id); err != nil && !errors.Is(err, github.ErrNotFound) && !errors.As(err, &refused) {
+			return err
+		}
+		g.cfg.Log.InfoContext(ctx, "asked GitHub to send a delivery again", slog.String("delivery", guid))
+	}
+	if n > 0 {
+		// Whether these arrive now is seen by the next sweep.
+		return nil
+	}
+	return g.cfg.Store.SetSetting(ctx, redeliverSetting, strconv.AppendInt(nil, oldest.Add(-time.Minute).Unix(), 10), now)
+}
+
+// forget forgets deliveries that GitHub does not send again.
+func (g *Gate) forget(ctx context.Context) error {
+	_, err := g.cfg.Store.ForgetDeliveries(ctx, g.cfg.Now().Add(-2*deliveriesKept), 10_000)
+	return err
+}

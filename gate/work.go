@@ -1,0 +1,152 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/ledger"
+	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// idle is how long a worker sleeps at most where nothing is due: another process
+// may have marked work.
+const idle = time.Second
+
+// Run works until ctx ends, and hands back what it holds. Its error is ctx's, or
+// one after which nothing may be opened any more ([ledger.ErrForked],
+// [ledger.ErrShrunk]).
+func (g *Gate) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var all sync.WaitGroup
+	for i := range g.cfg.Workers {
+		all.Go(func() { g.worker(ctx, strconv.Itoa(i), stop) })
+	}
+	if g.cfg.Sweep > 0 {
+		all.Go(func() { g.sweeps(ctx) })
+	}
+	all.Wait()
+	return context.Cause(ctx)
+}
+
+// worker takes work and does it until ctx ends.
+func (g *Gate) worker(ctx context.Context, name string, stop context.CancelCauseFunc) {
+	for ctx.Err() == nil {
+		work, err := g.cfg.Store.Take(ctx, name, g.cfg.Now(), g.cfg.Lease)
+		switch {
+		case err == nil:
+			g.Wake() // there may be more
+			if err := g.do(ctx, work); err != nil {
+				stop(err)
+			}
+			continue
+		case !errors.Is(err, store.ErrNotFound) && ctx.Err() == nil:
+			g.cfg.Log.ErrorContext(ctx, "work cannot be taken", slog.Any("cause", err))
+		}
+		wait := idle
+		if due, err := g.cfg.Store.NextDue(ctx); err == nil && !due.IsZero() {
+			wait = min(wait, max(due.Sub(g.cfg.Now()), 10*time.Millisecond))
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-g.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// do does one piece of work and ends it in the store. Its error is fatal.
+func (g *Gate) do(ctx context.Context, work store.Work) error {
+	log := g.cfg.Log.With(slog.String("key", work.Key.String()), slog.Int("attempt", work.Attempts))
+	err := g.reconcileSafely(ctx, work)
+	if err == nil || errors.Is(err, store.ErrLeaseLost) {
+		return nil
+	}
+	// What follows must be written even while the process ends.
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if ctx.Err() != nil {
+		// Handed back, not failed: somebody else begins at once.
+		return g.handBack(end, work)
+	}
+	var limited *github.RateLimited
+	var notBefore time.Time
+	level := slog.LevelWarn
+	if errors.As(err, &limited) {
+		notBefore, level = limited.Until, slog.LevelInfo
+	}
+	log.Log(ctx, level, "work failed and will be tried again", slog.Any("cause", err))
+	if ferr := g.cfg.Store.Fail(end, work.Key, work.Lease, err, g.cfg.Now(), notBefore); ferr != nil && !errors.Is(ferr, store.ErrLeaseLost) {
+		log.ErrorContext(ctx, "the failure cannot be stored; the lease will run out", slog.Any("cause", ferr))
+	}
+	if errors.Is(err, ledger.ErrForked) || errors.Is(err, ledger.ErrShrunk) {
+		return fmt.Errorf("the ledger is not what it was, so nothing may be opened any more: %w", err)
+	}
+	return nil
+}
+
+// handBack gives leased work to whoever comes next.
+func (g *Gate) handBack(ctx context.Context, work store.Work) error {
+	err := g.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.Mark(rules.Mark{Key: work.Key, Priority: work.Priority, Installation: work.Installation, FullName: work.FullName}, g.cfg.Now()); err != nil {
+			return err
+		}
+		return tx.Done(work.Key, work.Lease)
+	})
+	if err != nil && !errors.Is(err, store.ErrLeaseLost) {
+		g.cfg.Log.WarnContext(ctx, "work cannot be handed back; its lease will run out", slog.String("key", work.Key.String()), slog.Any("cause", err))
+	}
+	return nil
+}
+
+// reconcileSafely turns a panic into an error, so that one impossible fact sets
+// its own key apart as poison and nothing else.
+func (g *Gate) reconcileSafely(ctx context.Context, work store.Work) (err error) {
+	// A look that takes longer than its lease could run beside the next one.
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.Lease-g.cfg.Lease/4)
+	defer cancel()
+	defer func() {
+		if r := recover(); r != nil {
+			g.cfg.Log.ErrorContext(ctx, "panic", slog.String("key", work.Key.String()), slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return g.Reconcile(ctx, work)
+}
+
+// Reconcile looks at one key: reads the facts, judges, records and acts. Work that
+// is done is ended in the store; an error says that it is not.
+func (g *Gate) Reconcile(ctx context.Context, work store.Work) error {
+	if work.Priority >= rules.PriorityHousekeeping {
+		ctx = github.WithHousekeeping(ctx)
+	}
+	switch work.Key.Kind {
+	case rules.WorkPullRequest:
+		return g.pull(ctx, work)
+	case rules.WorkHead:
+		return g.head(ctx, work)
+	case rules.WorkMergeGroup:
+		return g.mergeGroup(ctx, work)
+	case rules.WorkRepository:
+		return g.repository(ctx, work)
+	case rules.WorkInstallation:
+		return g.installation(ctx, work)
+	case rules.WorkOwner:
+		return g.owner(ctx, work)
+	case rules.WorkRun:
+		// The deploy door is not built yet: nothing waits for a run.
+		return g.cfg.Store.Done(ctx, work.Key, work.Lease)
+	default:
+		return fmt.Errorf("work of kind %q is not known", work.Key.Kind)
+	}
+}

@@ -1,0 +1,277 @@
+package gate_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/gate"
+	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/github/githubtest"
+	"github.com/sallyport/sallyport/gate/ledger"
+	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/gate/webhook"
+	"github.com/sallyport/sallyport/rules"
+)
+
+var testKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+
+const secret = "a webhook secret"
+
+const policyText = `version: 1
+reviewers: [acme/sre]
+environments:
+  dev:
+    gate: auto
+    merge: true
+    paths: [docs/**, "**/*_test.go"]
+    after: [test]
+  production:
+    gate: human
+agents: {also: [{id: acme-writer, logins: ["writer[bot]"]}]}
+`
+
+// world is acme/orders with its people, an agent's App, and a gate at work.
+type world struct {
+	t    testing.TB
+	g    *githubtest.GitHub
+	acme *githubtest.Organization
+	// alice and dave may write, bob and rose are in acme/sre, carol owns the
+	// organisation, eve reads.
+	alice, bob, rose, carol, dave, eve *githubtest.User
+	agentApp                           *githubtest.App
+	agent                              *githubtest.User
+	repo                               *githubtest.Repository
+	app                                *githubtest.App
+	inst                               *githubtest.Installation
+	sre                                *githubtest.Team
+
+	clock  *githubtest.Clock
+	client *github.Client
+	store  *store.Store
+	key    ledger.Key
+	gate   *gate.Gate
+	hook   *httptest.Server
+	offset time.Duration
+}
+
+type option func(*world, *gate.Config)
+
+func permissions() map[string]string {
+	return map[string]string{
+		"actions": "read", "checks": "write", "contents": "write", "deployments": "write", "members": "read", "merge_queues": "read",
+		"pull_requests": "write", "statuses": "read",
+	}
+}
+
+func events() []string {
+	return []string{
+		"check_run", "check_suite", "deployment", "deployment_protection_rule", "deployment_review", "deployment_status", "membership", "merge_group",
+		"pull_request", "pull_request_review", "push", "status", "workflow_job", "workflow_run", "team",
+	}
+}
+
+// newWorld builds it. An empty policy is none.
+func newWorld(t testing.TB, policy string, options ...option) *world {
+	t.Helper()
+	key, err := testKey()
+	must(t, err)
+	w := &world{t: t, clock: githubtest.NewClock(time.Now().Truncate(time.Second))}
+	g := githubtest.Start(t, githubtest.Config{Now: w.clock.Now, Limits: githubtest.NoLimits()})
+	w.g = g
+	w.acme = g.Organization("acme")
+	w.alice, w.bob, w.rose, w.carol, w.dave, w.eve = g.User("alice"), g.User("bob"), g.User("rose"), g.User("carol"), g.User("dave"), g.User("eve")
+	w.acme.Owner(w.carol)
+	w.repo = g.Repository(w.acme, "orders")
+	w.sre = w.acme.Team("sre", w.bob, w.rose)
+	w.sre.Access(w.repo, "write")
+	w.repo.Collaborator(w.alice, "write")
+	w.repo.Collaborator(w.dave, "write")
+	w.repo.Collaborator(w.eve, "read")
+	w.agentApp = g.App(githubtest.AppConfig{Slug: "writer", Permissions: map[string]string{"contents": "write", "pull_requests": "write", "checks": "write", "statuses": "write"}, Key: key})
+	w.agentApp.Install(w.acme, w.repo)
+	w.agent = w.agentApp.Bot()
+	if policy != "" {
+		w.repo.CommitTo(w.carol, "main", "Add the policy", map[string]string{rules.PolicyPath: policy})
+	}
+
+	w.store, err = store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "sallyport.db"), Retry: store.Retry{First: 20 * time.Millisecond, Max: 200 * time.Millisecond, Attempts: 12}})
+	must(t, err)
+	t.Cleanup(func() { w.store.Close() })
+	w.key, err = ledger.GenerateKey(rand.Reader, "sallyport.test/ledger")
+	must(t, err)
+	log, err := ledger.New(ledger.Config{Key: w.key})
+	must(t, err)
+
+	mux := http.NewServeMux()
+	w.hook = httptest.NewServer(mux)
+	t.Cleanup(w.hook.Close)
+	w.app = g.App(githubtest.AppConfig{Slug: "sallyport", Owner: w.acme, Permissions: permissions(), Events: events(), WebhookURL: w.hook.URL + "/webhooks/github", Secret: secret, Key: key})
+	w.repo.AddRuleset(githubtest.Ruleset{Branches: []string{"main"}, Checks: []githubtest.RequiredCheck{{Context: gate.CheckName, AppID: w.app.ID}}})
+	appKey, err := github.ParseKey(w.app.KeyPEM())
+	must(t, err)
+	w.client, err = github.New(github.Config{App: rules.AppID(w.app.ID), Key: appKey, BaseURL: g.URL(), Cache: w.store, Now: w.clock.Now})
+	must(t, err)
+	w.inst = w.app.Install(w.acme)
+	cfg := gate.Config{
+		GitHub: w.client, Store: w.store, Ledger: log, Verifier: w.key.Verifier(), Owners: []rules.AccountID{rules.AccountID(w.acme.ID)},
+		Sweep: -1, Now: w.clock.Now,
+	}
+	for _, o := range options {
+		o(w, &cfg)
+	}
+	w.gate, err = gate.New(t.Context(), cfg)
+	must(t, err)
+	h, err := webhook.New(webhook.Config{
+		Secrets: []webhook.Secret{secret}, App: rules.AppID(w.app.ID), Bot: w.gate.App().Bot.ID, Store: w.store, Now: w.clock.Now,
+		Waits: func(ctx context.Context, c webhook.Check) bool { return w.gate.Waits(ctx, c.Repository, c.SHA, c.Name) },
+	})
+	must(t, err)
+	mux.Handle("POST /webhooks/github", h)
+	if policy != "" {
+		w.settle()
+		w.adopt("acme/orders")
+	}
+	w.settle()
+	return w
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// adopt brings the policy into force as an administrator does.
+func (w *world) adopt(name string) {
+	w.t.Helper()
+	list, err := w.gate.LookAtAdoption(w.t.Context(), name)
+	must(w.t, err)
+	for _, a := range list {
+		must(w.t, w.gate.Adopt(w.t.Context(), a, "carol"))
+	}
+}
+
+// settle does all work there is until no event and no work is left. The clock goes
+// on for what waits a moment.
+func (w *world) settle() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	defer cancel()
+	quiet := 0
+	for round := 0; quiet < 2; round++ {
+		if round > 3000 {
+			w.t.Fatal("it never settles")
+		}
+		must(w.t, w.g.Settle(ctx))
+		work, err := w.store.Take(ctx, "test", w.clock.Now(), time.Minute)
+		if err != nil {
+			due, derr := w.store.NextDue(ctx)
+			must(w.t, derr)
+			if due.IsZero() || due.Sub(w.clock.Now()) > 2*time.Minute {
+				quiet++
+				continue
+			}
+			w.clock.Advance(max(due.Sub(w.clock.Now()), time.Millisecond))
+			continue
+		}
+		quiet = 0
+		if err := w.gate.Reconcile(ctx, work); err != nil {
+			w.t.Logf("%s: %v", work.Key, err)
+			must(w.t, w.store.Fail(ctx, work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
+		}
+	}
+	poisoned, err := w.store.Poisoned(ctx)
+	must(w.t, err)
+	for _, p := range poisoned {
+		w.t.Errorf("poisoned: %s: %s", p.Key, p.Error)
+	}
+}
+
+// push commits files to a branch as somebody.
+func (w *world) push(by *githubtest.User, branch string, files map[string]string) string {
+	w.t.Helper()
+	return w.repo.CommitTo(by, branch, "Work on "+branch, files)
+}
+
+// open opens a pull request of a branch with files.
+func (w *world) open(by *githubtest.User, branch string, files map[string]string) *githubtest.Pull {
+	w.t.Helper()
+	w.push(by, branch, files)
+	spec := githubtest.PullSpec{Head: branch, Title: "Work on " + branch}
+	if by == w.agent {
+		spec.As = w.agentApp
+	}
+	p, err := w.repo.OpenPull(by, spec)
+	must(w.t, err)
+	return p
+}
+
+// tests runs the workflow with the job "test" at a head and ends it.
+func (w *world) tests(sha, conclusion string) *githubtest.Job {
+	w.t.Helper()
+	run := w.repo.StartRun(githubtest.RunSpec{Workflow: ".github/workflows/test.yml", By: w.dave, SHA: sha, Jobs: []githubtest.JobSpec{{Name: "test"}}})
+	job := run.Job("test")
+	must(w.t, job.Complete(conclusion))
+	return job
+}
+
+// says is what our check says at a commit: its conclusion and text.
+func (w *world) says(sha string) (conclusion, text string) {
+	k := w.repo.CheckRun(sha, gate.CheckName)
+	if k == nil {
+		return "", ""
+	}
+	s := k.See()
+	return s.Conclusion, s.Title + "\n" + s.Summary + "\n" + s.Text
+}
+
+// want fails the test unless our check at the head has a conclusion and names all of
+// some codes.
+func (w *world) want(p *githubtest.Pull, conclusion string, codes ...string) {
+	w.t.Helper()
+	got, text := w.says(p.Head())
+	if got != conclusion {
+		w.t.Errorf("the check says %q, want %q:\n%s", got, conclusion, text)
+	}
+	for _, c := range codes {
+		if !strings.Contains(text, "`"+c+"`") {
+			w.t.Errorf("the check does not name %s:\n%s", c, text)
+		}
+	}
+}
+
+// approvals are our own reviews that stand.
+func (w *world) approvals(p *githubtest.Pull) (n int) {
+	for _, r := range p.See().Reviews {
+		if r.User == "sallyport[bot]" && r.State == "APPROVED" {
+			n++
+		}
+	}
+	return n
+}
+
+// verify verifies the whole ledger and gives its size.
+func (w *world) verify() int64 {
+	w.t.Helper()
+	srv := httptest.NewServer(ledger.NewHandler(w.store, w.key.Verifier()))
+	defer srv.Close()
+	c, err := ledger.Verify(w.t.Context(), ledger.HTTP(srv.Client(), srv.URL), ledger.VerifyConfig{Verifier: w.key.Verifier()})
+	must(w.t, err)
+	return c.Size
+}
+
+func (w *world) dump(p *githubtest.Pull) string {
+	s := p.See()
+	return fmt.Sprintf("%s merged=%v labels=%v waiting=%v reviews=%v comments=%v", s.State, s.Merged, s.Labels, s.Waiting, s.Reviews, s.Comments)
+}
+
