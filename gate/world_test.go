@@ -274,4 +274,3 @@ func (w *world) dump(p *githubtest.Pull) string {
 	s := p.See()
 	return fmt.Sprintf("%s merged=%v labels=%v waiting=%v reviews=%v comments=%v", s.State, s.Merged, s.Labels, s.Waiting, s.Reviews, s.Comments)
 }
-

@@ -1,0 +1,227 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/gate"
+	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/ledger"
+	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/gate/webhook"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// Time limits of the listener. A webhook's body has its own.
+const (
+	headerTime   = 5 * time.Second
+	writeTime    = 30 * time.Second
+	idleTime     = 2 * time.Minute
+	shutdownTime = 10 * time.Second
+	// helloFirst and helloMost are how long is waited between two tries to reach
+	// GitHub while starting.
+	helloFirst = time.Second
+	helloMost  = time.Minute
+)
+
+// Server is a server that listens. Make one with [New].
+type Server struct {
+	settings Settings
+	log      *slog.Logger
+	store    *store.Store
+	ledger   *ledger.Log
+	key      ledger.Key
+	github   *github.Client
+	listener net.Listener
+
+	// gate is nil until GitHub said who the App is.
+	gate atomic.Pointer[gate.Gate]
+	// hooks takes deliveries, from the first moment on.
+	hooks atomic.Pointer[http.Handler]
+}
+
+// Open opens what a server and the commands beside it work with: the store, the
+// ledger and GitHub. Close it.
+func Open(ctx context.Context, s Settings) (*Server, error) {
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	x := &Server{settings: s, log: s.Log}
+	var err error
+	if x.store, err = store.Open(ctx, store.Config{Path: s.Database}); err != nil {
+		return nil, fmt.Errorf("opening the database %q: %w", s.Database, err)
+	}
+	if err := x.open(ctx); err != nil {
+		return nil, errors.Join(err, x.store.Close())
+	}
+	return x, nil
+}
+
+func (x *Server) open(ctx context.Context) error {
+	s := x.settings
+	var err error
+	if x.key, err = ledgerKey(ctx, x.store, s.Seal, s.URL, time.Now()); err != nil {
+		return err
+	}
+	if s.Seal == nil {
+		x.log.Warn("the ledger's key lies unsealed in the database; set SALLYPORT_SEAL_KEY_FILE")
+	}
+	if x.ledger, err = ledger.New(ledger.Config{Key: x.key}); err != nil {
+		return err
+	}
+	x.github, err = github.New(github.Config{App: s.App, Key: s.Key, BaseURL: s.GitHubAPI, Cache: x.store, Log: x.log})
+	return err
+}
+
+// New opens everything and listens.
+func New(ctx context.Context, s Settings) (*Server, error) {
+	x, err := Open(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	hooks, err := x.webhooks(0, nil)
+	if err == nil {
+		x.hooks.Store(&hooks)
+		x.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", s.Listen)
+	}
+	if err != nil {
+		return nil, errors.Join(err, x.store.Close())
+	}
+	return x, nil
+}
+
+// Close closes the store. A server that runs closes it itself.
+func (x *Server) Close() error { return x.store.Close() }
+
+// Address is where the server listens.
+func (x *Server) Address() string { return x.listener.Addr().String() }
+
+// LedgerKey is the ledger's public key.
+func (x *Server) LedgerKey() string { return x.key.Verifier() }
+
+// accept wakes the gate after a delivery is stored.
+type accept struct{ *Server }
+
+// Accept stores a delivery.
+func (a accept) Accept(ctx context.Context, d rules.Delivery) (bool, error) {
+	known, err := a.store.Accept(ctx, d)
+	if g := a.gate.Load(); err == nil && g != nil {
+		g.Wake()
+	}
+	return known, err
+}
+
+func (x *Server) webhooks(bot rules.AccountID, g *gate.Gate) (http.Handler, error) {
+	cfg := webhook.Config{Secrets: x.settings.WebhookSecrets, App: x.settings.App, Bot: bot, Store: accept{x}, Log: x.log}
+	if g != nil {
+		cfg.Waits = func(ctx context.Context, c webhook.Check) bool { return g.Waits(ctx, c.Repository, c.SHA, c.Name) }
+	}
+	return webhook.New(cfg)
+}
+
+// Gate makes the gate: it asks GitHub who the App is.
+func (x *Server) Gate(ctx context.Context) (*gate.Gate, error) {
+	s := x.settings
+	return gate.New(ctx, gate.Config{
+		GitHub: x.github, Store: x.store, Ledger: x.ledger, Verifier: x.key.Verifier(), Owners: s.Owners, NoFloor: s.NoFloor, URL: s.URL, Sweep: s.Sweep, Log: x.log,
+	})
+}
+
+// Run serves until ctx ends, and hands back what it holds. Its error is nil then;
+// any other says why it cannot go on.
+func (x *Server) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	web := &http.Server{
+		Handler: x.routes(), ReadHeaderTimeout: headerTime, WriteTimeout: writeTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(x.log.Handler(), slog.LevelWarn),
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := web.Serve(x.listener); !errors.Is(err, http.ErrServerClosed) {
+			stop(fmt.Errorf("listening: %w", err))
+		}
+	})
+	all.Go(func() {
+		if err := x.work(ctx); err != nil && ctx.Err() == nil {
+			stop(err)
+		}
+	})
+	x.log.Info("listening", slog.String("address", x.Address()), slog.String("ledger", x.key.Origin()))
+	<-ctx.Done()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	err := web.Shutdown(end)
+	all.Wait()
+	err = errors.Join(err, x.store.Close())
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		err = errors.Join(cause, err)
+	}
+	return err
+}
+
+// work reaches GitHub, however long it takes, and then does what was marked.
+func (x *Server) work(ctx context.Context) error {
+	wait := helloFirst
+	for {
+		g, err := x.Gate(ctx)
+		if err == nil {
+			hooks, err := x.webhooks(g.App().Bot.ID, g)
+			if err != nil {
+				return err
+			}
+			x.gate.Store(g)
+			x.hooks.Store(&hooks)
+			app := g.App()
+			x.log.Info("at work", slog.String("app", string(app.Slug)), slog.Int64("id", int64(app.ID)), slog.String("owner", string(app.Owner.Login)))
+			return g.Run(ctx)
+		}
+		if errors.Is(err, github.ErrForbidden) || errors.Is(err, github.ErrNotFound) {
+			return fmt.Errorf("GitHub does not take SALLYPORT_APP_ID %d with this SALLYPORT_PRIVATE_KEY_FILE: %w", x.settings.App, err)
+		}
+		x.log.Warn("GitHub cannot be reached; deliveries are stored meanwhile", slog.Any("cause", err), slog.Duration("again_in", wait))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, helloMost)
+	}
+}
+
+// routes are all surfaces.
+func (x *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/webhooks/github", func(w http.ResponseWriter, r *http.Request) { (*x.hooks.Load()).ServeHTTP(w, r) })
+	mux.Handle("/ledger/", ledger.NewHandler(x.store, x.key.Verifier()))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })
+	mux.HandleFunc("GET /readyz", x.ready)
+	return mux
+}
+
+// ready says whether deliveries can be stored and worked on.
+func (x *Server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	switch {
+	case x.store.Ping(ctx) != nil:
+		say(w, http.StatusServiceUnavailable, "the database cannot be written")
+	case x.gate.Load() == nil:
+		say(w, http.StatusServiceUnavailable, "GitHub was not reached yet")
+	default:
+		say(w, http.StatusOK, "ready")
+	}
+}
+
+func say(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n")) // who asked went away
+}

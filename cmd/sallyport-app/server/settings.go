@@ -1,0 +1,182 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/webhook"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// A Setting is one environment variable, which is a flag of the same name too.
+type Setting struct {
+	// Name is the variable's, without the SALLYPORT_ that all begin with.
+	Name string
+	// Default is what holds where it is not set; "" is nothing.
+	Default string
+	// Secret says that the value is a secret: NAME_FILE names a file that holds it,
+	// and there is no flag for the value itself, which other users would see.
+	Secret bool
+	Help   string
+}
+
+// Variable is the environment variable's name.
+func (s Setting) Variable() string { return "SALLYPORT_" + s.Name }
+
+// Flag is the flag's name.
+func (s Setting) Flag() string {
+	name := strings.ReplaceAll(strings.ToLower(s.Name), "_", "-")
+	if s.Secret {
+		name += "-file"
+	}
+	return name
+}
+
+// All are all settings: help, flags, variables and documentation are made of this
+// list.
+func All() []Setting {
+	return []Setting{
+		{Name: "URL", Help: "where this server is reached, such as https://sallyport.acme.internal; names its ledger"},
+		{Name: "LISTEN", Default: "127.0.0.1:8080", Help: "address to listen on"},
+		{Name: "DATABASE_URL", Default: "sqlite:sallyport.db", Help: "sqlite:FILE"},
+		{Name: "APP_ID", Help: "the GitHub App's id"},
+		{Name: "PRIVATE_KEY", Secret: true, Help: "the GitHub App's private key, PEM"},
+		{Name: "WEBHOOK_SECRET", Secret: true, Help: "the GitHub App's webhook secret; two lines while it is being replaced"},
+		{Name: "GITHUB_API_URL", Default: github.DefaultBaseURL, Help: "GitHub's REST API; of GitHub Enterprise Server https://HOST/api/v3"},
+		{Name: "OWNERS", Help: "ids of the accounts whose installations are served, parted by commas; default: the account that owns the App"},
+		{Name: "ORG_FLOOR", Help: `"none" where no organisation has a floor and the App cannot see that for itself`},
+		{Name: "SWEEP_INTERVAL", Default: "60s", Help: "how often everything that is held is looked at, in case an event was lost"},
+		{Name: "SEAL_KEY", Secret: true, Help: "32 bytes in hex that seal the ledger's key in the database (openssl rand -hex 32)"},
+	}
+}
+
+// Settings are what a server works with.
+type Settings struct {
+	URL            string
+	Listen         string
+	Database       string // path of the SQLite file
+	App            rules.AppID
+	Key            github.Key
+	WebhookSecrets []webhook.Secret
+	GitHubAPI      string
+	Owners         []rules.AccountID
+	NoFloor        bool
+	Sweep          time.Duration
+	Seal           sealKey
+	Log            *slog.Logger
+}
+
+// Read reads settings: get gives the value of a setting's flag or variable, "" if
+// neither is set, and for a secret also that of NAME_FILE. The error names everything
+// that is missing or wrong, a line each.
+func Read(get func(name string) string, needWebhooks bool) (Settings, error) {
+	var s Settings
+	var wrong []error
+	bad := func(name, format string, args ...any) {
+		wrong = append(wrong, fmt.Errorf("SALLYPORT_%s: %s", name, fmt.Sprintf(format, args...)))
+	}
+	value := func(name string) string {
+		for _, x := range All() {
+			if x.Name != name {
+				continue
+			}
+			v := get(name)
+			if x.Secret && v == "" {
+				if file := get(name + "_FILE"); file != "" {
+					text, err := os.ReadFile(file)
+					if err != nil {
+						var pathErr *fs.PathError
+						if errors.As(err, &pathErr) {
+							err = pathErr.Err
+						}
+						bad(name+"_FILE", "%q cannot be read: %v", file, err)
+					}
+					v = string(text)
+				}
+			}
+			if v == "" {
+				v = x.Default
+			}
+			return v
+		}
+		panic("server: no such setting: " + name)
+	}
+	if s.URL = strings.TrimSuffix(value("URL"), "/"); s.URL == "" {
+		bad("URL", "is missing: where this server is reached, such as https://sallyport.acme.internal")
+	} else if u, err := url.Parse(s.URL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		bad("URL", "%q is no address, such as https://sallyport.acme.internal", s.URL)
+	}
+	s.Listen = value("LISTEN")
+	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
+		bad("LISTEN", "%q is not host:port", s.Listen)
+	}
+	path, ok := strings.CutPrefix(value("DATABASE_URL"), "sqlite:")
+	if !ok || path == "" {
+		bad("DATABASE_URL", "want sqlite:FILE; PostgreSQL is not supported yet")
+	}
+	s.Database = strings.TrimPrefix(path, "//")
+	if v := value("APP_ID"); v == "" {
+		bad("APP_ID", "is missing: the number on the App's settings page")
+	} else if n, err := strconv.ParseInt(v, 10, 64); err != nil || n <= 0 {
+		bad("APP_ID", "%q is no number", v)
+	} else {
+		s.App = rules.AppID(n)
+	}
+	if v := value("PRIVATE_KEY"); v == "" {
+		bad("PRIVATE_KEY_FILE", "is missing: the .pem file that GitHub gave for the App")
+	} else if key, err := github.ParseKey([]byte(v)); err != nil {
+		bad("PRIVATE_KEY_FILE", "%v", err)
+	} else {
+		s.Key = key
+	}
+	for line := range strings.Lines(value("WEBHOOK_SECRET")) {
+		if line = strings.TrimRight(line, "\r\n"); line != "" {
+			s.WebhookSecrets = append(s.WebhookSecrets, webhook.Secret(line))
+		}
+	}
+	switch {
+	case !needWebhooks:
+	case len(s.WebhookSecrets) == 0:
+		bad("WEBHOOK_SECRET", "is missing: the secret of the App's webhook, itself or as a file in SALLYPORT_WEBHOOK_SECRET_FILE")
+	case len(s.WebhookSecrets) > webhook.MaxSecrets:
+		bad("WEBHOOK_SECRET", "has %d lines: one secret, or two while it is being replaced", len(s.WebhookSecrets))
+	}
+	s.GitHubAPI = value("GITHUB_API_URL")
+	for id := range strings.SplitSeq(value("OWNERS"), ",") {
+		if id = strings.TrimSpace(id); id == "" {
+			continue
+		}
+		n, err := strconv.ParseInt(id, 10, 64)
+		if err != nil || n <= 0 {
+			bad("OWNERS", "%q is no account's id: names change hands; gh api users/LOGIN --jq .id prints it", id)
+			continue
+		}
+		s.Owners = append(s.Owners, rules.AccountID(n))
+	}
+	switch v := value("ORG_FLOOR"); v {
+	case "":
+	case "none":
+		s.NoFloor = true
+	default:
+		bad("ORG_FLOOR", `%q: the only value is "none"`, v)
+	}
+	var err error
+	if s.Sweep, err = time.ParseDuration(value("SWEEP_INTERVAL")); err != nil || s.Sweep < time.Second {
+		bad("SWEEP_INTERVAL", "%q: want a time of at least a second, such as 60s", value("SWEEP_INTERVAL"))
+	}
+	if v := strings.TrimSpace(value("SEAL_KEY")); v != "" {
+		if s.Seal, err = parseSealKey(v); err != nil {
+			bad("SEAL_KEY_FILE", "%v", err)
+		}
+	}
+	return s, errors.Join(wrong...)
+}
