@@ -18,7 +18,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
-	os.Exit(code) //nolint:forbidigo // this is main
+	os.Exit(code)
 }
 
 // run is the program: 0 after a measurement whatever it says, 2 for wrong usage, 1

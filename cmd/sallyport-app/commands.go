@@ -251,7 +251,7 @@ func (a *app) adoptOne(ctx context.Context, g *gate.Gate, one gate.Adoption, yes
 // ask asks on a terminal. In a pipe nobody can answer: it says what to type.
 func (a *app) ask(question string) (bool, error) {
 	f, ok := a.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor is small
+	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return false, usage(errors.New("this is no terminal, so nobody can be asked: add --yes"))
 	}
 	fmt.Fprint(a.stderr, question)

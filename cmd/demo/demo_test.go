@@ -1,0 +1,39 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+)
+
+// The demo tells its story whole, in a pipe, with no terminal and no account.
+func TestDemo(t *testing.T) {
+	in, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	var out, log bytes.Buffer
+	if code := Main(t.Context(), nil, in, &out, &log); code != 0 {
+		t.Fatalf("exit %d: %s\n%s", code, log.String(), out.String())
+	}
+	at := 0
+	for _, want := range []string{
+		"in force now, as version 1", "#1 Explain retries  open", "Waits: the check \"test\"", "#2 Archive old orders  open", "one of acme/sre for production",
+		"#1 Explain retries  merged by sallyport[bot]", "approved at", "bob: approved at", "SP313", "whole, signed",
+	} {
+		i := strings.Index(out.String()[at:], want)
+		if i < 0 {
+			t.Errorf("after %d bytes there is no %q in:\n%s", at, want, out.String())
+			continue
+		}
+		at += i
+	}
+	if strings.Contains(out.String(), "\x1b") {
+		t.Error("there are colours in a pipe")
+	}
+	if code := Main(t.Context(), []string{"more"}, in, &out, &log); code != 2 {
+		t.Errorf("exit %d for an argument too many, want 2", code)
+	}
+}
