@@ -67,7 +67,7 @@ func (g *Gate) LookAtAdoption(ctx context.Context, fullName string) ([]Adoption,
 
 func (g *Gate) adoptions(ctx context.Context, at *place, branch string) ([]Adoption, error) {
 	paths := []string{rules.PolicyPath}
-	if at.named(floorRepository) {
+	if at.holdsFloor() {
 		paths = append(paths, rules.FloorPath)
 	}
 	commit, err := at.Head(ctx, branch)

@@ -34,7 +34,7 @@ type Config struct {
 	NoFloor bool
 	// URL is where the server is reached; its ledger is named there. May be empty.
 	URL string
-	// Workers is how many keys are looked at at once; 0 is 4.
+	// Workers is how many keys are looked at together; 0 is 4.
 	Workers int
 	// Lease is how long one look may take before another worker may begin; 0 is two
 	// minutes.

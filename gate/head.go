@@ -39,7 +39,7 @@ func (g *Gate) head(ctx context.Context, work store.Work) error {
 		return err
 	}
 	var data headData
-	if _, err := g.subject(ctx, work.Key, &data); err != nil {
+	if err := g.subject(ctx, work.Key, &data); err != nil {
 		return err
 	}
 	pulls, err := g.pullsAt(ctx, at.id, work.Key.SHA)
@@ -96,7 +96,7 @@ func (g *Gate) head(ctx context.Context, work store.Work) error {
 	t := task{
 		g: g, at: at, work: work, head: work.Key.SHA, old: old, id: old, decision: d,
 		subject: pullSubject(at.id, 0, work.Key.SHA), plan: pl,
-		also: func(tx *store.Tx) error {
+		after: func(tx *store.Tx) error {
 			if data.Conclusion != conclusionSuccess || published.Conclusion == data.Conclusion {
 				return nil
 			}

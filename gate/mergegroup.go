@@ -55,7 +55,7 @@ func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
 	}
 	d := rules.Strictest(ds...)
 	var data headData
-	if _, err := g.subject(ctx, work.Key, &data); err != nil {
+	if err := g.subject(ctx, work.Key, &data); err != nil {
 		return err
 	}
 	spec := checkRun(d, pulls, nil, g.cfg.URL)

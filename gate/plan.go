@@ -82,7 +82,7 @@ const maxRefused = 3
 
 // planPull plans for one pull request. What was done by people since is left as
 // they made it.
-func planPull(app github.App, p *github.Pull, data *pullData, head headData, url string) plan {
+func planPull(p *github.Pull, data *pullData, head headData) plan {
 	d := data.Decision
 	c := &p.Change
 	pl := plan{check: true}
@@ -123,22 +123,22 @@ func planPull(app github.App, p *github.Pull, data *pullData, head headData, url
 	planMerge(&pl, add, p, data, head, ref, allowed && d.Merge && (!approves || approved))
 
 	if users, teams := missing(d, p); len(users)+len(teams) > 0 && c.Draft == rules.No {
-		key := fmt.Sprintf("request:%s:%s:%s", ref, c.Head.SHA, short(fmt.Sprint(users, teams)))
+		key := fmt.Sprintf("request:%s:%s:%d:%s", ref, c.Head.SHA, data.Turn, short(fmt.Sprint(users, teams)))
 		add(effect{kind: effectRequest, key: key, users: users, teams: teams})
 	}
 	waits := d.NeedsHuman() && c.Draft != rules.Yes
 	for label, want := range map[string]bool{labelAgent: d.Authorship.Kind == rules.KindAgent, labelWaits: waits} {
 		switch has := slices.Contains(c.Labels, label); {
 		case want && !has:
-			add(effect{kind: effectLabel, key: fmt.Sprintf("label:%s:%s:%s", ref, label, data.ID), label: label})
+			add(effect{kind: effectLabel, key: fmt.Sprintf("label:%s:%s:%d", ref, label, data.Turn), label: label})
 		case !want && has:
-			add(effect{kind: effectUnlabel, key: fmt.Sprintf("unlabel:%s:%s:%s", ref, label, data.ID), label: label})
+			add(effect{kind: effectUnlabel, key: fmt.Sprintf("unlabel:%s:%s:%d", ref, label, data.Turn), label: label})
 		}
 	}
 	if waits || data.Comment != 0 {
-		text := comment(d, c, url)
+		text := comment(d, c)
 		if digest := short(text); digest != data.Commented {
-			add(effect{kind: effectComment, key: fmt.Sprintf("comment:%s:%s:%s", ref, c.Head.SHA, short(text+data.Commented)), text: text, digest: digest, comment: data.Comment})
+			add(effect{kind: effectComment, key: fmt.Sprintf("comment:%s:%d:%s", ref, data.Turn, digest), text: text, digest: digest, comment: data.Comment})
 		}
 	}
 	slices.SortStableFunc(pl.effects, func(a, b effect) int { return order(a) - order(b) })
@@ -162,7 +162,7 @@ func planMerge(pl *plan, add func(effect), p *github.Pull, data *pullData, head 
 	sha := p.Change.Head.SHA
 	switch {
 	case p.Queue:
-		add(effect{kind: effectEnqueue, key: fmt.Sprintf("enqueue:%s:%s:%s", ref, sha, data.ID), node: p.NodeID})
+		add(effect{kind: effectEnqueue, key: fmt.Sprintf("enqueue:%s:%s:%d", ref, sha, data.Turn), node: p.NodeID})
 	case mergeable(p.Mergeable):
 		add(effect{kind: effectMerge, key: fmt.Sprintf("merge:%s:%s", ref, sha), method: mergeMethod(p.MergeMethods)})
 	case data.Looks < mergeLooks:

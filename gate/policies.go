@@ -137,24 +137,24 @@ func repositoryKey(id rules.RepositoryID) rules.WorkKey {
 
 func (g *Gate) repositoryData(ctx context.Context, id rules.RepositoryID) (repositoryData, error) {
 	var data repositoryData
-	_, err := g.subject(ctx, repositoryKey(id), &data)
+	err := g.subject(ctx, repositoryKey(id), &data)
 	return data, err
 }
 
 // subject reads what was concluded about a key into data, which stays as it is
 // where nothing was.
-func (g *Gate) subject(ctx context.Context, key rules.WorkKey, data any) (store.Subject, error) {
+func (g *Gate) subject(ctx context.Context, key rules.WorkKey, data any) error {
 	s, err := g.cfg.Store.Subject(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.Subject{Key: key}, nil
+		return nil
 	}
 	if err != nil {
-		return store.Subject{}, err
+		return err
 	}
 	if err := json.Unmarshal(s.Data, data); err != nil {
-		return store.Subject{}, fmt.Errorf("reading what was concluded about %q: %w", key, err)
+		return fmt.Errorf("reading what was concluded about %q: %w", key, err)
 	}
-	return s, nil
+	return nil
 }
 
 // floorSetting is where the repository of an account's floor is kept once one was

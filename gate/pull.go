@@ -26,6 +26,9 @@ type pullData struct {
 	Head     rules.SHA      `json:"head,omitzero"`
 	Decision rules.Decision `json:"decision"`
 	ID       string         `json:"id,omitzero"`
+	// Turn counts the decisions, so that what was done for one of them can be done
+	// again for a later one that says the same.
+	Turn int `json:"turn,omitzero"`
 	// Policy is the digest of the repository's policy that it was judged under, ""
 	// if none was in force.
 	Policy string `json:"policy,omitzero"`
@@ -83,7 +86,7 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 		return err
 	}
 	var old pullData
-	if _, err := g.subject(ctx, work.Key, &old); err != nil {
+	if err := g.subject(ctx, work.Key, &old); err != nil {
 		return err
 	}
 	p, err := at.Pull(ctx, int(work.Key.Number))
@@ -127,15 +130,17 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 		return err
 	}
 	data.Policy = policies.Repository.Policy.Digest()
-	data.ID = decisionID(work.Key, data.Head, policies, data.Decision)
+	if data.ID = decisionID(work.Key, data.Head, policies, data.Decision); data.ID != old.ID {
+		data.Turn++
+	}
 
 	var head headData
 	if p.Change.Head.SHA.Valid() {
-		if _, err := g.subject(ctx, headKey(at.id, p.Change.Head.SHA), &head); err != nil {
+		if err := g.subject(ctx, headKey(at.id, p.Change.Head.SHA), &head); err != nil {
 			return err
 		}
 	}
-	pl := planPull(g.app, p, &data, head, g.cfg.URL)
+	pl := planPull(p, &data, head)
 	g.cfg.Log.InfoContext(ctx, "judged", slog.String("repository", at.fullName), slog.Int("pull_request", data.Number),
 		slog.String("sha", string(data.Head)), slog.String("verdict", string(data.Decision.Verdict)), slog.String("decision", data.ID), slog.Int("effects", len(pl.effects)))
 
@@ -173,11 +178,6 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 				if err := tx.Mark(g.markAt(at, headKey(at.id, data.Head), rules.PriorityDoor), now); err != nil {
 					return err
 				}
-			}
-			if pl.again > 0 {
-				m := g.markAt(at, work.Key, rules.PriorityDoor)
-				m.Due = now.Add(pl.again)
-				return tx.Mark(m, now)
 			}
 			return nil
 		},
@@ -227,7 +227,7 @@ func decisionID(key rules.WorkKey, head rules.SHA, policies rules.Policies, d ru
 // lintChange finds what is wrong in a policy that a pull request brings.
 func (g *Gate) lintChange(ctx context.Context, at *place, p *github.Pull, data *pullData) error {
 	for _, f := range p.Change.Files {
-		floor := f.Path == rules.FloorPath && at.named(floorRepository)
+		floor := f.Path == rules.FloorPath && at.holdsFloor()
 		if f.Path != rules.PolicyPath && !floor || f.Status == rules.FileRemoved {
 			continue
 		}

@@ -34,10 +34,10 @@ func (p *place) owner() string {
 	return owner
 }
 
-// named reports whether the repository has a name, whoever owns it.
-func (p *place) named(name string) bool {
-	_, own, _ := strings.Cut(p.fullName, "/")
-	return strings.EqualFold(own, name)
+// holdsFloor reports whether the repository is the one that holds its owner's floor.
+func (p *place) holdsFloor() bool {
+	_, name, _ := strings.Cut(p.fullName, "/")
+	return strings.EqualFold(name, floorRepository)
 }
 
 // installationData is what is known of an installation beside its row.

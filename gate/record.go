@@ -34,9 +34,9 @@ type task struct {
 	// request's.
 	facts *github.Pull
 	// also writes what else belongs into the transaction of the decision, save what
-	// was concluded. Both may be called twice.
-	also func(*store.Tx) error
-	save func(*store.Tx) error
+	// was concluded, in it and in that of the outcomes. After writes what follows once
+	// all effects were applied. Also and after may be nil.
+	also, save, after func(*store.Tx) error
 	// done is told of each effect that was applied, and of each that GitHub refused.
 	done func(kind string, result effectResult)
 }
@@ -156,7 +156,11 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 			// show it yet. Neither is a reason to do it again.
 			tried[e.key] = attempt{attempts: before.Attempts, hold: true}
 		default:
-			tried[e.key] = attempt{attempts: before.Attempts + 1}
+			wait := before.PlannedAt.Add(time.Duration(before.Attempts) * g.cfg.Settle).Sub(now)
+			tried[e.key] = attempt{attempts: before.Attempts + 1, hold: wait > 0}
+			if wait > 0 && (t.plan.again == 0 || wait < t.plan.again) {
+				t.plan.again = wait
+			}
 		}
 	}
 	entries = append(entries, g.takeUnrecorded()...)
@@ -189,16 +193,15 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 		if err := t.save(tx); err != nil {
 			return err
 		}
-		if len(tried) > 0 {
-			return nil
-		}
-		// Nothing is left to be done: this is the end of it.
 		if t.also != nil {
 			if err := t.also(tx); err != nil {
 				return err
 			}
 		}
-		return tx.Done(t.work.Key, t.work.Lease)
+		if len(tried) > 0 {
+			return nil
+		}
+		return t.finish(tx) // nothing is left to be done
 	})
 	if err != nil {
 		g.giveUnrecorded(entries)
@@ -249,17 +252,30 @@ func (t *task) end(ctx context.Context, outcomes []ledger.Entry, ends []func(*st
 		if err := t.save(tx); err != nil {
 			return err
 		}
-		if t.also != nil {
-			if err := t.also(tx); err != nil {
-				return err
-			}
-		}
 		if len(failed) > 0 {
-			return nil
+			return nil // the work stays, and is tried again
 		}
-		return tx.Done(t.work.Key, t.work.Lease)
+		return t.finish(tx)
 	})
 	return errors.Join(append(failed, err)...)
+}
+
+// finish ends the work: what follows is marked, and itself if it has to be looked at
+// again.
+func (t *task) finish(tx *store.Tx) error {
+	if t.after != nil {
+		if err := t.after(tx); err != nil {
+			return err
+		}
+	}
+	if t.plan.again > 0 {
+		m := t.g.markAt(t.at, t.work.Key, t.work.Priority)
+		m.Due = t.g.cfg.Now().Add(t.plan.again)
+		if err := tx.Mark(m, t.g.cfg.Now()); err != nil {
+			return err
+		}
+	}
+	return tx.Done(t.work.Key, t.work.Lease)
 }
 
 // closeUnrecorded applies what only takes something back although it could not be

@@ -47,7 +47,7 @@ func (g *Gate) repository(ctx context.Context, work store.Work) error {
 	}
 	data := repositoryData{Branch: info.DefaultBranch, Files: map[string]seenFile{}}
 	files := []string{rules.PolicyPath}
-	if at.named(floorRepository) {
+	if at.holdsFloor() {
 		files = append(files, rules.FloorPath)
 	}
 	news := false
@@ -66,7 +66,7 @@ func (g *Gate) repository(ctx context.Context, work store.Work) error {
 		return err
 	}
 	var floor []rules.Mark
-	if at.named(floorRepository) && news {
+	if at.holdsFloor() && news {
 		if floor, err = g.siblings(ctx, at); err != nil {
 			return err
 		}
@@ -251,7 +251,7 @@ func (g *Gate) arrival(ctx context.Context, at *place, branch string, row store.
 		return rules.ArrivalUngated, nil
 	}
 	var data pullData
-	if _, err := g.subject(ctx, pullKey(at.id, step.Pull), &data); err != nil {
+	if err := g.subject(ctx, pullKey(at.id, step.Pull), &data); err != nil {
 		return rules.ArrivalUnknown, err
 	}
 	under := ""

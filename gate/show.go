@@ -230,7 +230,7 @@ func dismissal(d rules.Decision, otherHead bool) string {
 
 // comment is our one comment on a pull request. It mentions whoever is missing,
 // each once: the rest of the text mentions nobody.
-func comment(d rules.Decision, c *rules.Change, url string) string {
+func comment(d rules.Decision, c *rules.Change) string {
 	var b strings.Builder
 	b.WriteString(commentMarker + "\n")
 	fmt.Fprintf(&b, "**%s**\n", markdown(headline(d)))

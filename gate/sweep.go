@@ -24,7 +24,7 @@ const (
 	maxRedeliver = 200
 )
 
-// sweeps sweeps now and then until ctx ends.
+// sweeps has a sweep made now and then, until ctx ends.
 func (g *Gate) sweeps(ctx context.Context) {
 	tick := time.NewTicker(g.cfg.Sweep)
 	defer tick.Stop()

@@ -60,7 +60,6 @@ type world struct {
 	key    ledger.Key
 	gate   *gate.Gate
 	hook   *httptest.Server
-	offset time.Duration
 }
 
 type option func(*world, *gate.Config)

@@ -60,7 +60,7 @@ func (k sealKey) seal(name string, value []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]byte{sealed}, a.Seal(nil, nil, value, []byte(name))...), nil
+	return append([]byte{sealed}, a.Seal(nil, nil, value, []byte(name))...), nil //nolint:gosec // G407: the AEAD makes and prepends a random nonce itself
 }
 
 // unseal opens a setting's value, and says whether it lay sealed.
