@@ -1,0 +1,26 @@
+package gate
+
+import (
+	"crypto/rand"
+	"errors"
+
+	"github.com/sallyport/sallyport/gate/ledger"
+)
+
+// broken gives no random bytes.
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, errors.New("the ledger is broken") }
+
+// BreakLedger makes every append fail until the returned function is called.
+func (g *Gate) BreakLedger() (mend func()) {
+	before := g.cfg.Ledger
+	key, err := ledger.GenerateKey(rand.Reader, "broken.test/ledger")
+	if err != nil {
+		panic(err)
+	}
+	if g.cfg.Ledger, err = ledger.New(ledger.Config{Key: key, Random: broken{}}); err != nil {
+		panic(err)
+	}
+	return func() { g.cfg.Ledger = before }
+}
