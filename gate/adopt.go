@@ -141,5 +141,13 @@ func (g *Gate) Adopt(ctx context.Context, a Adoption, by string) error {
 	if err != nil {
 		return fmt.Errorf("it is in force, but the open pull requests could not be listed; the sweep will find them: %w", err)
 	}
+	if a.Path == rules.FloorPath {
+		// It judges what stands open in all the other repositories too.
+		floor, err := g.siblings(ctx, a.at)
+		if err != nil {
+			return fmt.Errorf("it is in force, but what it applies to could not be listed; the sweep will find it: %w", err)
+		}
+		pulls = append(pulls, floor...)
+	}
 	return g.mark(ctx, pulls)
 }

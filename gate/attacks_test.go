@@ -26,7 +26,9 @@ type attack struct {
 }
 
 // sql is a change that asks a human, docs one that does not.
-func sql(name string) map[string]string { return map[string]string{"migrations/" + name + ".sql": "select 1;\n"} }
+func sql(name string) map[string]string {
+	return map[string]string{"migrations/" + name + ".sql": "select 1;\n"}
+}
 func docs(name string) map[string]string {
 	return map[string]string{"docs/" + name + ".md": "# " + name + "\n"}
 }

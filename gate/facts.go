@@ -96,6 +96,15 @@ func (g *Gate) judge(ctx context.Context, at *place, policies rules.Policies, p 
 				return d, fmt.Errorf("reading what %q requires: %w", c.Base.Ref, err)
 			}
 			r.Protection, r.ReadAt = &protection, c.Now
+		case d.Verdict == rules.VerdictAllow && !r.Asked && hasActivity(at, c):
+			// Deliveries tell of pushes since the pull request is known, and whoever has
+			// the webhook's secret can make them up: nothing opens on their word alone.
+			if err := askPushers(ctx, at, c, r); err != nil {
+				return d, err
+			}
+			if err := g.pushers(ctx, at, c, r); err != nil {
+				return d, err
+			}
 		default:
 			return d, nil
 		}
@@ -124,10 +133,11 @@ func (r *readings) apply(p *github.Pull) {
 	}
 }
 
-// pushers finds who pushed: in the events that came, else in the activity of the
-// branch.
+// pushers finds who pushed: in the events that came, and in the activity of the
+// branch if none tells or it was asked already.
 func (g *Gate) pushers(ctx context.Context, at *place, c *rules.Change, r *readings) error {
 	last := map[rules.AccountID]rules.Actor{}
+	c.Pushers = nil
 	add := func(p rules.Push) {
 		if p.After == c.Head.SHA {
 			last[p.Sender.ID] = p.Sender
@@ -156,21 +166,22 @@ func (g *Gate) pushers(ctx context.Context, at *place, c *rules.Change, r *readi
 			add(p)
 		}
 	}
-	if len(last) == 0 && !r.Asked && c.Head.Repository.ID == at.id && at.id != 0 && c.Head.SHA != "" {
-		who, all, err := at.LastPush(ctx, "refs/heads/"+c.Head.Ref, c.Head.SHA)
-		if err != nil {
-			return fmt.Errorf("reading who pushed to %q: %w", c.Head.Ref, err)
+	if len(last) == 0 && !r.Asked && hasActivity(at, c) {
+		if err := askPushers(ctx, at, c, r); err != nil {
+			return err
 		}
-		r.Asked, r.LastPusher, r.Pushers = true, who, all
 	}
 	c.Pushers = append(c.Pushers, r.Pushers...)
-	switch {
-	case len(last) == 1:
+	if _, told := last[r.LastPusher.ID]; !told && r.LastPusher.Known() {
+		last[r.LastPusher.ID] = r.LastPusher
+	}
+	switch len(last) {
+	case 0:
+		c.LastPusher = rules.Actor{}
+	case 1:
 		for _, who := range last {
 			c.LastPusher = who
 		}
-	case len(last) == 0:
-		c.LastPusher = r.LastPusher
 	default:
 		// Two are said to have pushed the same commit: unknown, and all excluded.
 		c.LastPusher = rules.Actor{}
@@ -182,6 +193,22 @@ func (g *Gate) pushers(ctx context.Context, at *place, c *rules.Change, r *readi
 		return strings.Compare(string(a.Login), string(b.Login))
 	})
 	c.Pushers = slices.Compact(c.Pushers)
+	return nil
+}
+
+// hasActivity reports whether the head's branch has activity that GitHub tells us:
+// that of a fork is out of reach.
+func hasActivity(at *place, c *rules.Change) bool {
+	return c.Head.Repository.ID == at.id && at.id != 0 && c.Head.SHA != ""
+}
+
+// askPushers reads who pushed in the activity of the branch.
+func askPushers(ctx context.Context, at *place, c *rules.Change, r *readings) error {
+	who, all, err := at.LastPush(ctx, "refs/heads/"+c.Head.Ref, c.Head.SHA)
+	if err != nil {
+		return fmt.Errorf("reading who pushed to %q: %w", c.Head.Ref, err)
+	}
+	r.Asked, r.LastPusher, r.Pushers = true, who, all
 	return nil
 }
 

@@ -45,6 +45,9 @@ type Config struct {
 	// Settle is how long GitHub may take to show what was done to it: an effect whose
 	// answer was lost is not tried again before; 0 is 10 seconds.
 	Settle time.Duration
+	// Arrive is how long a delivery may take to arrive before GitHub is asked to send
+	// it again; 0 is 30 seconds.
+	Arrive time.Duration
 	// Now is the clock. Nil is time.Now.
 	Now func() time.Time
 	// Log is told what happens. Nil is silence.
@@ -83,6 +86,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 	cfg.Lease = cmp.Or(cfg.Lease, 2*time.Minute)
 	cfg.Sweep = cmp.Or(cfg.Sweep, time.Minute)
 	cfg.Settle = cmp.Or(cfg.Settle, 10*time.Second)
+	cfg.Arrive = cmp.Or(cfg.Arrive, 30*time.Second)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

@@ -72,13 +72,14 @@ func mergeable(state string) bool {
 	return state == "CLEAN" || state == "HAS_HOOKS" || state == "UNSTABLE"
 }
 
-// mergeLooks is how often a pull request that may be merged is looked at again
-// while GitHub does not find it mergeable, before only events do.
-const mergeLooks = 6
+// mergeLooks is how often a pull request that may be merged is looked at again while
+// GitHub does not know whether it is mergeable, before only events and the sweep do.
+// One that GitHub knows not to be counts six times as fast.
+const mergeLooks = 60
 
-// maxRefused is how often GitHub may refuse an effect at one head before it is let
-// be.
-const maxRefused = 3
+// maxRefused is how often GitHub may refuse a kind of effect at one head before it is
+// let be. A merge is refused as long as another one is under way.
+const maxRefused = 12
 
 // planPull plans for one pull request. What was done by people since is left as
 // they made it.
@@ -92,9 +93,6 @@ func planPull(p *github.Pull, data *pullData, head headData) plan {
 			return
 		}
 		e.pull, e.sha = c.Number, c.Head.SHA
-		if n := data.Refused[e.kind]; n > 0 {
-			e.key += fmt.Sprintf(":again%d", n)
-		}
 		pl.effects = append(pl.effects, e)
 	}
 	allowed := d.Verdict == rules.VerdictAllow
@@ -165,9 +163,14 @@ func planMerge(pl *plan, add func(effect), p *github.Pull, data *pullData, head 
 		add(effect{kind: effectEnqueue, key: fmt.Sprintf("enqueue:%s:%s:%d", ref, sha, data.Turn), node: p.NodeID})
 	case mergeable(p.Mergeable):
 		add(effect{kind: effectMerge, key: fmt.Sprintf("merge:%s:%s", ref, sha), method: mergeMethod(p.MergeMethods)})
-	case data.Looks < mergeLooks:
+	case data.Looks >= mergeLooks:
+	case p.Mergeable == "UNKNOWN":
+		// GitHub finds it out, since it was asked.
 		data.Looks++
-		pl.again = time.Second << data.Looks
+		pl.again = 2 * time.Second
+	default:
+		data.Looks += mergeLooks / 6
+		pl.again = 2 * time.Second << (6 * data.Looks / mergeLooks)
 	}
 }
 

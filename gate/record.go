@@ -86,6 +86,9 @@ func (t *task) run(ctx context.Context) error {
 			g.cfg.Log.WarnContext(ctx, "GitHub refused an effect", slog.String("effect", key), slog.Any("cause", err))
 			result := effectResult{Kind: e.kind, Why: err.Error()}
 			t.tell(effectRefused, result)
+			if t.plan.again == 0 {
+				t.plan.again = retryRefused
+			}
 			outcomes = append(outcomes, t.outcome(key, "refused", result))
 			ends = append(ends, func(tx *store.Tx) error { return endEffect(tx, key, store.EffectDropped, result, g.cfg.Now()) })
 		default:
@@ -140,8 +143,9 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 		entries = append(entries, t.decisionEntry())
 	}
 	fresh := map[string]bool{}
-	for _, e := range t.plan.effects {
-		before, err := g.cfg.Store.Effect(ctx, e.key)
+	for i := range t.plan.effects {
+		e := &t.plan.effects[i]
+		before, err := g.unused(ctx, e)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			fresh[e.key] = true
@@ -151,7 +155,7 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 			})
 		case err != nil:
 			return nil, err
-		case before.State != store.EffectPlanned:
+		case before.State == store.EffectApplied:
 			// It was done, and GitHub does not show it: somebody undid it, or does not
 			// show it yet. Neither is a reason to do it again.
 			tried[e.key] = attempt{attempts: before.Attempts, hold: true}
@@ -208,6 +212,23 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 	}
 	return tried, err
 }
+
+// unused gives an effect a key that no effect has which was dropped: what was not
+// needed for a while, or was refused, may be done later after all. It returns the
+// effect that has the key now, or store.ErrNotFound.
+func (g *Gate) unused(ctx context.Context, e *effect) (store.Effect, error) {
+	first := e.key
+	for n := 2; ; n++ {
+		before, err := g.cfg.Store.Effect(ctx, e.key)
+		if err != nil || before.State != store.EffectDropped {
+			return before, err
+		}
+		e.key = fmt.Sprintf("%s:%d", first, n)
+	}
+}
+
+// retryRefused is after how long what GitHub refused is looked at again.
+const retryRefused = 3 * time.Second
 
 // append writes entries with whatever fn writes. No entries is no entry.
 func (t *task) append(ctx context.Context, entries []ledger.Entry, fn func(*store.Tx) error) error {

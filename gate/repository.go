@@ -144,6 +144,11 @@ func (g *Gate) policyFile(ctx context.Context, at *place, branch, path string, b
 		return seenFile{}, false, nil, err
 	}
 	steps, err := at.PolicySteps(ctx, path, row.Commit, head)
+	if errors.Is(err, github.ErrNotFound) {
+		// The head is there: the two have no history in common, or the commit in force
+		// is gone. That is a rewritten history, and no reason to stop looking.
+		steps, err = github.Steps{Descends: rules.No}, nil
+	}
 	if err != nil {
 		return seenFile{}, false, nil, err
 	}

@@ -18,8 +18,6 @@ const (
 	// deliveriesKept is how long GitHub keeps deliveries, and for how long ours are
 	// remembered (https://docs.github.com/webhooks/testing-and-troubleshooting-webhooks/viewing-webhook-deliveries).
 	deliveriesKept = 3 * 24 * time.Hour
-	// redeliverAfter leaves a delivery the time to arrive.
-	redeliverAfter = 30 * time.Second
 	// maxRedeliver bounds how many deliveries one sweep asks for.
 	maxRedeliver = 200
 )
@@ -143,7 +141,7 @@ func (g *Gate) redeliver(ctx context.Context) error {
 			return true
 		case d.OK():
 			arrived[d.GUID] = true
-		case now.Sub(d.DeliveredAt) < redeliverAfter:
+		case now.Sub(d.DeliveredAt) < g.cfg.Arrive:
 			if d.DeliveredAt.Before(oldest) {
 				oldest = d.DeliveredAt
 			}

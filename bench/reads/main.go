@@ -45,28 +45,59 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // measure plays every scenario to every program and prints the table.
-func measure(ctx context.Context, out io.Writer, verbose bool) error {
+func measure(ctx context.Context, out io.Writer, verbose bool) (err error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return err
 	}
+	dir, err := os.MkdirTemp("", "reads-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	app, err := buildSallyport(ctx, dir)
+	if err != nil {
+		return err
+	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "scenario\tprogram\treads\tREST\tof them 304\tGraphQL\ttoken exchanges\twrites")
+	fmt.Fprintln(table, "scenario\tprogram\treads\tto sallyport\tREST\tof them 304\tGraphQL\ttoken exchanges\twrites")
+	var ours []int
 	for _, sc := range scenarios() {
-		for _, construct := range programs() {
+		first := -1
+		for _, construct := range programs(app) {
 			p := construct()
 			got, err := play(ctx, sc, p, key)
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", sc.name, p.Name(), err)
 			}
 			t := got.total
-			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", sc.name, p.Name(), t.reads(), t.rest, t.notModified, t.graphql, t.tokens, t.writes)
+			if first < 0 {
+				first = t.reads()
+				ours = append(ours, first)
+			}
+			fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\n", sc.name, p.Name(), t.reads(), ratio(t.reads(), first), t.rest, t.notModified, t.graphql, t.tokens, t.writes)
 			if verbose {
 				details(out, sc, p, got)
 			}
 		}
 	}
+	fmt.Fprintln(table, "\nsallyport\treads\tgoal\t")
+	for i, sc := range scenarios() {
+		met := "met"
+		if ours[i] > sc.goal {
+			met = "MISSED"
+		}
+		fmt.Fprintf(table, "%s\t%d\tat most %d\t%s\n", sc.name, ours[i], sc.goal, met)
+	}
 	return table.Flush()
+}
+
+// ratio is how many times as many reads that is; there is none to nothing.
+func ratio(reads, first int) string {
+	if first == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1fx", float64(reads)/float64(first))
 }
 
 func details(out io.Writer, sc scenario, p program, got *played) {

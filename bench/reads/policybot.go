@@ -48,6 +48,7 @@ type policyBot struct {
 	checksElsewhere bool
 
 	server  *http.Server
+	hear    func()
 	own     metrics.Registry // its own figures, for the test
 	served  sync.WaitGroup
 	pending atomic.Int64
@@ -104,7 +105,7 @@ func (p *policyBot) Start(ctx context.Context, s *scene) error {
 	url := "http://" + l.Addr().String()
 	app := s.g.App(policyBotApp(s))
 	app.Install(s.acme, s.repo) // long ago: nobody hears of it
-	app.Webhook(url+githubapp.DefaultWebhookRoute, webhookSecret)
+	p.hear = func() { app.Webhook(url+githubapp.DefaultWebhookRoute, webhookSecret) }
 	hooks, err := p.handler(ctx, s, app, url)
 	if err != nil {
 		return errors.Join(err, l.Close())
@@ -115,6 +116,8 @@ func (p *policyBot) Start(ctx context.Context, s *scene) error {
 	p.served.Go(func() { _ = p.server.Serve(l) })
 	return nil
 }
+
+func (p *policyBot) Hear() { p.hear() }
 
 // handler is server.New of policy-bot 1.41.1, line by line where webhooks pass. Its
 // own are the transport, which answers what githubtest lacks, and the scheduler's

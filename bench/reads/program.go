@@ -12,11 +12,13 @@ type program interface {
 	Slug() string
 	// Start commits its policy to main, makes its App, installs it on the repository,
 	// listens on loopback and begins to serve. The policy asks what bench/README.md
-	// says. What Start asks of GitHub is not counted, nor what the program does until
-	// it is idle for the first time; a program must not judge a pull request in that
-	// time, as the first event is to find it cold. What githubtest lacks for it Start
-	// names with Allow: any other violation ends the measurement.
+	// says. There is no pull request yet. What Start asks of GitHub is not counted,
+	// nor what the program does until it is idle for the first time. What githubtest
+	// lacks for it Start names with Allow: any other violation ends the measurement.
 	Start(ctx context.Context, s *scene) error
+	// Hear gives the App its address for webhooks: nothing that happened before is
+	// heard of, so that the first event finds the pull request cold.
+	Hear()
 	// Idle waits until every webhook that was answered so far has been worked off. It
 	// gives the first error of a handler, if there was one.
 	Idle(ctx context.Context) error
@@ -27,14 +29,12 @@ type program interface {
 	Stop() error
 }
 
-// programs are the programs of this build, one constructor each.
-func programs() []func() program {
-	out := []func() program{
+// programs are all programs, one constructor each, of which the first is compared
+// with the others. App is the path of sallyport-app.
+func programs(app string) []func() program {
+	return []func() program{
+		func() program { return &sallyport{program: app} },
 		func() program { return &policyBot{} },
 		func() program { return &policyBot{checksElsewhere: true} },
 	}
-	if sallyport := newSallyport(); sallyport != nil {
-		out = append([]func() program{sallyport}, out...)
-	}
-	return out
 }

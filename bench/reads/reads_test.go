@@ -45,6 +45,28 @@ func TestCountsHold(t *testing.T) {
 	}
 }
 
+// Sallyport says what the scenes demand, and asks nothing for what is irrelevant.
+func TestSallyport(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, err := buildSallyport(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sc := range scenarios() {
+		got, err := play(t.Context(), sc, &sallyport{program: app}, key)
+		if err != nil {
+			t.Errorf("%s: %v", sc.name, err)
+			continue
+		}
+		if strings.HasPrefix(sc.name, "irrelevant") && got.total.reads()+got.total.writes > 0 {
+			t.Errorf("%s: asked %v", sc.name, got.total.kinds)
+		}
+	}
+}
+
 // The agent's pull request is what bench/README.md says it is.
 func TestLife(t *testing.T) {
 	var names []string

@@ -2,6 +2,7 @@ package github
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -113,6 +114,7 @@ func (c *Client) bot(ctx context.Context, slug string) (rules.Actor, error) {
 	if err != nil {
 		return rules.Actor{}, err
 	}
+	var failed error
 	for _, in := range all {
 		if in.Suspended {
 			continue
@@ -127,11 +129,12 @@ func (c *Client) bot(ctx context.Context, slug string) (rules.Actor, error) {
 		}
 		var bot gh.User
 		if _, err := h.rest.Do(ctx, q, &bot); err != nil {
-			return rules.Actor{}, c.understand(ctx, err)
+			failed = c.understand(ctx, err)
+			continue // what ails one installation does not ail the next
 		}
 		return rules.Actor{ID: rules.AccountID(bot.GetID()), Login: rules.Login(bot.GetLogin()), Type: rules.ActorBot}, nil
 	}
-	return rules.Actor{}, nil
+	return rules.Actor{}, failed
 }
 
 func installation(in *gh.Installation) Installation {
@@ -231,7 +234,8 @@ func delivery(d *gh.HookDelivery) Delivery {
 	}
 }
 
-// Deliveries calls stop for each attempt, the newest first, until it returns true.
+// Deliveries calls stop for each attempt, the newest first, until it returns true or
+// has been told of 10,000.
 func (c *Client) Deliveries(ctx context.Context, stop func(Delivery) bool) error {
 	o := &gh.ListCursorOptions{PerPage: 100}
 	for range maxPages {
@@ -276,5 +280,9 @@ func (c *Client) Delivery(ctx context.Context, id int64) (DeliveryContent, error
 // Redeliver asks GitHub to send an attempt's event again.
 func (c *Client) Redeliver(ctx context.Context, id int64) error {
 	_, _, err := c.app.Apps.RedeliverHookDelivery(ctx, id)
+	var accepted *gh.AcceptedError
+	if errors.As(err, &accepted) {
+		return nil // 202: go-github calls it an error
+	}
 	return c.understand(ctx, err)
 }

@@ -70,6 +70,10 @@ type Config struct {
 	Log *slog.Logger
 	// UserAgent names the program; "" is "sallyport".
 	UserAgent string
+	// Spaced keeps what people see (reviews, comments, labels, merges) below GitHub's
+	// limits on writing it, on a server of one's own too, which has none by default.
+	// On github.com and ghe.com it always is.
+	Spaced bool
 }
 
 // Client talks to GitHub as one App. It is safe for concurrent use.
@@ -79,7 +83,7 @@ type Client struct {
 	graphql string
 	app     *gh.Client // with the App's own token
 
-	// self and handles are made once each; guarded by mu.
+	// mu guards what follows. It is held for no request.
 	mu      sync.Mutex
 	self    *App
 	handles map[handleKey]*handle
@@ -128,6 +132,7 @@ func New(cfg Config) (*Client, error) {
 			ResponseHeaderTimeout: 15 * time.Second, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 16, ForceAttemptHTTP2: true,
 		}
 	}
+	cfg.Spaced = cfg.Spaced || base.Hostname() == "api.github.com" || strings.HasSuffix(base.Hostname(), ".ghe.com")
 	graphql := cfg.BaseURL + "/graphql"
 	if before, ok := strings.CutSuffix(cfg.BaseURL, "/api/v3"); ok {
 		graphql = before + "/api/graphql"
@@ -198,6 +203,13 @@ func (c *Client) as(in rules.InstallationID, repository rules.RepositoryID) (*ha
 	}
 	c.handles[key] = h
 	return h, nil
+}
+
+// forget drops a token, so that the next request asks for another one.
+func (c *Client) forget(in rules.InstallationID, repository rules.RepositoryID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.handles, handleKey{in, repository})
 }
 
 // Repository is a handle on a repository as an installation reaches it. It asks

@@ -3,13 +3,11 @@ package github
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"strconv"
-	"sync"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/rules"
@@ -17,16 +15,17 @@ import (
 
 // Limits of a request.
 const (
-	requestTime = 15 * time.Second
-	maxAnswer   = 64 << 20 // a recursive tree of 100,000 entries is about 30 MB
-	maxAtOnce   = 50       // GitHub's own limit is 100 for all of an installation
-	// reserve is the part of the hour's budget that housekeeping leaves to doors.
-	reserve = 5
+	requestTime = 10 * time.Second
+	queryTime   = 15 * time.Second // GitHub itself ends a query after 10 s
+	maxAnswer   = 10 << 20
+	// maxLarge is for what is long by nature: a recursive tree of 100,000 entries is
+	// about 30 MB, and 100 pull requests may have 65,536 characters of text each.
+	maxLarge = 64 << 20
 )
 
 type (
 	housekeepingKey struct{}
-	conditionalKey  struct{}
+	cachedKey       struct{}
 )
 
 // WithHousekeeping marks requests that nobody waits for: they are refused while
@@ -37,59 +36,13 @@ func WithHousekeeping(ctx context.Context) context.Context {
 
 // conditional lets a GET be answered from the cache if GitHub says that it holds.
 func conditional(ctx context.Context) context.Context {
-	return context.WithValue(ctx, conditionalKey{}, true)
+	return context.WithValue(ctx, cachedKey{}, false)
 }
 
-// budget is what is known of an installation's limits.
-type budget struct {
-	mu     sync.Mutex
-	until  time.Time // nothing goes out before
-	limit  int       // 0: not known
-	left   int
-	reset  time.Time
-	atOnce chan struct{}
-}
-
-func (c *Client) budget(in rules.InstallationID) *budget {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	b := c.budgets[in]
-	if b == nil {
-		b = &budget{atOnce: make(chan struct{}, maxAtOnce)}
-		c.budgets[in] = b
-	}
-	return b
-}
-
-// admit refuses a request that would meet a limit.
-func (b *budget) admit(now time.Time, housekeeping bool) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if now.Before(b.until) {
-		return &RateLimited{Until: b.until}
-	}
-	if housekeeping && b.limit > 0 && b.left < b.limit/reserve && now.Before(b.reset) {
-		return &RateLimited{Until: b.reset}
-	}
-	return nil
-}
-
-// learn takes over what an answer says of the limits.
-func (b *budget) learn(r *http.Response, until time.Time, limited bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if limited && until.After(b.until) {
-		b.until = until
-	}
-	if r.Header.Get("X-Ratelimit-Resource") != "core" && r.Header.Get("X-Ratelimit-Resource") != "" {
-		return
-	}
-	limit, err := strconv.Atoi(r.Header.Get("X-Ratelimit-Limit"))
-	left, err2 := strconv.Atoi(r.Header.Get("X-Ratelimit-Remaining"))
-	reset, err3 := strconv.ParseInt(r.Header.Get("X-Ratelimit-Reset"), 10, 64)
-	if errors.Join(err, err2, err3) == nil {
-		b.limit, b.left, b.reset = limit, left, time.Unix(reset, 0)
-	}
+// immutable lets a GET be answered from the cache without asking: for what is named
+// by its hash.
+func immutable(ctx context.Context) context.Context {
+	return context.WithValue(ctx, cachedKey{}, true)
 }
 
 // edge is where requests leave: limits, time, bounded answers, the cache.
@@ -100,14 +53,32 @@ type edge struct {
 	repository   rules.RepositoryID
 }
 
-// RoundTrip sends one request.
+// RoundTrip sends one request. An answer that says that a limit is reached is a
+// [*RateLimited].
 func (e *edge) RoundTrip(r *http.Request) (*http.Response, error) {
 	c := e.client
 	b := c.budget(e.installation)
-	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
+	limit := requestTime
+	if isQuery(r) {
+		limit = queryTime
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
-	if err := b.admit(c.cfg.Now(), ctx.Value(housekeepingKey{}) != nil); err != nil {
+	r = r.Clone(ctx)
+	kept := e.kept(r)
+	if kept.etag != "" && ctx.Value(cachedKey{}) == true {
+		return &http.Response{
+			Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r, Header: http.Header{},
+			Body: io.NopCloser(strings.NewReader(kept.body)), ContentLength: int64(len(kept.body)),
+		}, nil
+	}
+	if err := b.admit(c.cfg.Now(), resource(r), ctx.Value(housekeepingKey{}) != nil); err != nil {
 		return nil, err
+	}
+	if c.cfg.Spaced && makesContent(r) {
+		if err := b.space(ctx, c.cfg.Now()); err != nil {
+			return nil, err
+		}
 	}
 	select {
 	case b.atOnce <- struct{}{}:
@@ -115,55 +86,123 @@ func (e *edge) RoundTrip(r *http.Request) (*http.Response, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	key, etag, body := "", "", []byte(nil)
-	r = r.Clone(ctx)
-	if c.cfg.Cache != nil && r.Method == http.MethodGet && ctx.Value(conditionalKey{}) != nil {
-		key = fmt.Sprintf("%d %d %s", e.installation, e.repository, r.URL)
-		var err error
-		if etag, body, err = c.cfg.Cache.Cached(ctx, key); err == nil && etag != "" {
-			r.Header.Set("If-None-Match", etag)
-		} else {
-			etag = ""
-		}
-	}
 	begun := c.cfg.Now()
 	answer, err := e.auth.RoundTrip(r)
+	log := c.cfg.Log.With(slog.String("method", r.Method), slog.String("path", r.URL.Path))
+	if err != nil {
+		log.DebugContext(ctx, "GitHub", slog.Duration("took", c.cfg.Now().Sub(begun)), slog.Any("cause", err))
+		return nil, err
+	}
+	defer answer.Body.Close()
+	log.DebugContext(ctx, "GitHub", slog.Int("status", answer.StatusCode), slog.Duration("took", c.cfg.Now().Sub(begun)),
+		slog.String("left", answer.Header.Get("X-Ratelimit-Remaining")))
+	body, err := readAll(answer.Body, bound(r))
 	if err != nil {
 		return nil, err
 	}
-	until, limited := c.limit(answer)
-	b.learn(answer, until, limited)
-	c.cfg.Log.DebugContext(ctx, "GitHub", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", answer.StatusCode),
-		slog.Duration("took", c.cfg.Now().Sub(begun)), slog.String("left", answer.Header.Get("X-Ratelimit-Remaining")))
-	defer answer.Body.Close()
-	if answer.StatusCode == http.StatusNotModified && etag != "" {
-		answer.StatusCode, answer.Status = http.StatusOK, "200 OK"
-		answer.Body = io.NopCloser(bytes.NewReader(body))
-		return answer, nil
+	if until, limited := b.learn(answer, body, c.cfg.Now()); limited {
+		return nil, &RateLimited{Until: until}
 	}
-	read, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading GitHub's answer: %w", err)
+	if answer.StatusCode == http.StatusUnauthorized {
+		// The token was taken back before its time, as by a suspension.
+		c.forget(e.installation, e.repository)
 	}
-	if len(read) > maxAnswer {
-		return nil, fmt.Errorf("GitHub's answer has more than %d bytes", maxAnswer)
-	}
-	if key != "" && answer.StatusCode == http.StatusOK && answer.Header.Get("Etag") != "" {
-		if err := c.cfg.Cache.Cache(ctx, key, answer.Header.Get("Etag"), read, c.cfg.Now()); err != nil {
-			c.cfg.Log.WarnContext(ctx, "an answer cannot be kept", slog.Any("cause", err))
-		}
-	}
-	answer.Body = io.NopCloser(bytes.NewReader(read))
+	answer.Body = io.NopCloser(bytes.NewReader(kept.merge(ctx, c, answer, body)))
 	return answer, nil
 }
 
-// plain sends token requests, which ghinstallation signs: with a time limit and
-// nothing else.
+// readAll reads an answer that must not be longer than a limit.
+func readAll(body io.Reader, limit int64) ([]byte, error) {
+	read, err := io.ReadAll(io.LimitReader(body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading GitHub's answer: %w", err)
+	}
+	if int64(len(read)) > limit {
+		return nil, fmt.Errorf("GitHub's answer has more than %d bytes", limit)
+	}
+	return read, nil
+}
+
+// bound is how long an answer may be.
+func bound(r *http.Request) int64 {
+	if r.Method == http.MethodGet && (strings.Contains(r.URL.Path, "/git/trees/") || strings.HasSuffix(r.URL.Path, "/pulls")) {
+		return maxLarge
+	}
+	return maxAnswer
+}
+
+func isQuery(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/graphql") }
+
+// keptAnswer is an answer that the cache had, and where it keeps the next one. The
+// zero value keeps nothing.
+type keptAnswer struct{ key, etag, link, body string }
+
+// kept finds a request's answer in the cache and asks GitHub whether it still holds.
+func (e *edge) kept(r *http.Request) keptAnswer {
+	if e.client.cfg.Cache == nil || r.Method != http.MethodGet || r.Context().Value(cachedKey{}) == nil {
+		return keptAnswer{}
+	}
+	k := keptAnswer{key: fmt.Sprintf("2 %d %d %s", e.installation, e.repository, r.URL)}
+	etag, body, err := e.client.cfg.Cache.Cached(r.Context(), k.key)
+	// The first line is the Link header: which page comes next must not depend on
+	// whether GitHub repeats it with a 304.
+	link, rest, ok := strings.Cut(string(body), "\n")
+	if err != nil || etag == "" || !ok {
+		return k
+	}
+	k.etag, k.link, k.body = etag, link, rest
+	r.Header.Set("If-None-Match", etag)
+	return k
+}
+
+// merge gives the body of an answer: the kept one where it holds. A new one is kept.
+func (k keptAnswer) merge(ctx context.Context, c *Client, answer *http.Response, body []byte) []byte {
+	switch {
+	case answer.StatusCode == http.StatusNotModified && k.etag != "":
+		answer.StatusCode, answer.Status = http.StatusOK, "200 OK"
+		answer.Header.Del("Link")
+		if k.link != "" {
+			answer.Header.Set("Link", k.link)
+		}
+		return []byte(k.body)
+	case answer.StatusCode == http.StatusOK && k.key != "" && answer.Header.Get("Etag") != "":
+		text := append([]byte(answer.Header.Get("Link")+"\n"), body...)
+		if err := c.cfg.Cache.Cache(ctx, k.key, answer.Header.Get("Etag"), text, c.cfg.Now()); err != nil {
+			c.cfg.Log.WarnContext(ctx, "an answer cannot be kept", slog.Any("cause", err))
+		}
+	}
+	return body
+}
+
+// plain is below what signs requests. Requests for tokens, which ghinstallation
+// makes itself, pass the App's limits here.
 type plain struct{ client *Client }
 
 // RoundTrip sends one request.
 func (p *plain) RoundTrip(r *http.Request) (*http.Response, error) {
-	r.Header.Set("User-Agent", p.client.cfg.UserAgent)
+	c := p.client
+	r = r.Clone(r.Context())
+	r.Header.Set("User-Agent", c.cfg.UserAgent)
 	r.Header.Set("X-GitHub-Api-Version", "2022-11-28")
-	return p.client.cfg.Transport.RoundTrip(r)
+	if !strings.HasSuffix(r.URL.Path, "/access_tokens") {
+		return c.cfg.Transport.RoundTrip(r)
+	}
+	b := c.budget(0)
+	if err := b.admit(c.cfg.Now(), resource(r), false); err != nil {
+		return nil, err
+	}
+	answer, err := c.cfg.Transport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	body, err := readAll(answer.Body, maxAnswer)
+	if err != nil {
+		return nil, err
+	}
+	if until, limited := b.learn(answer, body, c.cfg.Now()); limited {
+		return nil, &RateLimited{Until: until}
+	}
+	answer.Body = io.NopCloser(bytes.NewReader(body))
+	return answer, nil
 }

@@ -1,11 +1,13 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -47,7 +49,11 @@ type Annotation struct {
 // Button is something to press on a check run: at most 20, 40 and 20 characters.
 type Button struct{ Label, Description, Identifier string }
 
-// cut shortens Markdown to GitHub's length and keeps its last line.
+// maxFence is the longest fence that cut closes; before a longer one it cuts.
+const maxFence = 100
+
+// cut shortens Markdown to GitHub's length and keeps its last line. It cuts after a
+// whole line where it can, and closes a code fence that it cut.
 func cut(s string) string {
 	if utf8.RuneCountInString(s) <= maxOutput {
 		return s
@@ -58,7 +64,44 @@ func cut(s string) string {
 	}
 	const note = "\n\n… cut: it is longer than GitHub shows.\n\n"
 	runes := []rune(s)
-	return string(runes[:maxOutput-utf8.RuneCountInString(note)-utf8.RuneCountInString(last)]) + note + last
+	head := string(runes[:maxOutput-utf8.RuneCountInString(note)-utf8.RuneCountInString(last)-maxFence-1])
+	if i := strings.LastIndexByte(head, '\n'); len(head)-i < 1000 {
+		head = head[:i]
+	}
+	fence, at := openFence(head)
+	switch {
+	case fence == "":
+	case len(fence) <= maxFence:
+		head += "\n" + fence
+	default:
+		head = head[:at]
+	}
+	return head + note + last
+}
+
+// openFence is the fence of the code block that a text leaves open and where it
+// begins, or "" (https://spec.commonmark.org/0.31.2/#fenced-code-blocks).
+func openFence(s string) (fence string, at int) {
+	from := 0
+	for line := range strings.Lines(s) {
+		text := strings.TrimLeft(line, " ")
+		marks := len(text) - len(strings.TrimLeft(text, "`"))
+		if marks == 0 {
+			marks = len(text) - len(strings.TrimLeft(text, "~"))
+		}
+		run, rest := text[:marks], strings.TrimSpace(text[marks:])
+		switch {
+		case marks < 3 || len(line)-len(text) > 3:
+		case fence == "":
+			if run[0] != '`' || !strings.Contains(rest, "`") {
+				fence, at = run, from
+			}
+		case run[0] == fence[0] && marks >= len(fence) && rest == "":
+			fence = ""
+		}
+		from += len(line)
+	}
+	return fence, at
 }
 
 func (s *CheckRunSpec) output(annotations []Annotation) *gh.CheckRunOutput {
@@ -96,7 +139,8 @@ func optional(s string) *string {
 	return &s
 }
 
-// CreateCheckRun makes a completed check run.
+// CreateCheckRun makes a completed check run. More annotations than fit into one
+// request are added by others; if one of these fails the id is given with the error.
 func (r *Repository) CreateCheckRun(ctx context.Context, s CheckRunSpec) (rules.CheckRunID, error) {
 	rest, err := r.rest()
 	if err != nil {
@@ -114,7 +158,8 @@ func (r *Repository) CreateCheckRun(ctx context.Context, s CheckRunSpec) (rules.
 	return id, r.annotate(ctx, id, s, s.Annotations[len(first):])
 }
 
-// UpdateCheckRun changes a check run of ours.
+// UpdateCheckRun changes a check run of ours. Annotations can only be added to those
+// that are there: those of s are left out.
 func (r *Repository) UpdateCheckRun(ctx context.Context, id rules.CheckRunID, s CheckRunSpec) error {
 	return r.update(ctx, id, s, nil)
 }
@@ -150,20 +195,27 @@ func (r *Repository) FindCheckRuns(ctx context.Context, sha, name string) ([]Che
 		return nil, err
 	}
 	o := &gh.ListCheckRunsOptions{CheckName: &name, AppID: gh.Int64(int64(r.client.cfg.App)), Filter: gh.String("all"), ListOptions: gh.ListOptions{PerPage: 100}}
-	list, _, err := rest.Checks.ListCheckRunsForRef(ctx, r.owner, r.name, sha, o)
-	if err != nil {
-		return nil, r.client.understand(ctx, err)
-	}
 	var out []CheckRun
-	for _, k := range list.CheckRuns {
-		if rules.AppID(k.GetApp().GetID()) == r.client.cfg.App {
-			out = append(out, CheckRun{
-				ID: rules.CheckRunID(k.GetID()), Name: k.GetName(), App: rules.Slug(k.GetApp().GetSlug()), AppID: r.client.cfg.App,
-				Status: k.GetStatus(), Conclusion: k.GetConclusion(), ExternalID: k.GetExternalID(),
-			})
+	for range maxPages {
+		list, answer, err := rest.Checks.ListCheckRunsForRef(ctx, r.owner, r.name, sha, o)
+		if err != nil {
+			return nil, r.client.understand(ctx, err)
 		}
+		for _, k := range list.CheckRuns {
+			if rules.AppID(k.GetApp().GetID()) == r.client.cfg.App {
+				out = append(out, CheckRun{
+					ID: rules.CheckRunID(k.GetID()), Name: k.GetName(), App: rules.Slug(k.GetApp().GetSlug()), AppID: r.client.cfg.App,
+					Status: k.GetStatus(), Conclusion: k.GetConclusion(), ExternalID: k.GetExternalID(),
+				})
+			}
+		}
+		if answer.NextPage == 0 {
+			slices.SortFunc(out, func(a, b CheckRun) int { return cmp.Compare(b.ID, a.ID) })
+			return out, nil
+		}
+		o.Page = answer.NextPage
 	}
-	return out, nil
+	return nil, errTooLong
 }
 
 // Approve gives an APPROVE review at a commit.
@@ -219,7 +271,7 @@ func (r *Repository) Enqueue(ctx context.Context, nodeID string, sha rules.SHA) 
 	err := r.query(ctx, `mutation enqueue($id:ID!,$sha:GitObjectID!){enqueuePullRequest(input:{pullRequestId:$id,expectedHeadOid:$sha}){clientMutationId}}`,
 		map[string]any{"id": nodeID, "sha": string(sha)}, &out)
 	var faults *graphQLError
-	if errors.As(err, &faults) {
+	if errors.As(err, &faults) && faults.all("UNPROCESSABLE") {
 		return &Refused{Status: http.StatusUnprocessableEntity, Message: faults.Error()}
 	}
 	return err
@@ -245,32 +297,36 @@ type Comment struct {
 	Body string
 }
 
-// OwnComments are the comments of our own bot on a pull request, oldest first.
+// OwnComments are the comments that our own bot made through our own App on a pull
+// request, oldest first.
 func (r *Repository) OwnComments(ctx context.Context, number int) ([]Comment, error) {
 	self, err := r.client.Self(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rest, err := r.rest()
-	if err != nil {
-		return nil, err
+	if self.Bot.ID == 0 {
+		return nil, errors.New("the account of our own bot is not known")
 	}
 	var out []Comment
-	o := &gh.IssueListCommentsOptions{ListOptions: gh.ListOptions{PerPage: 100}}
-	for range maxPages {
-		list, answer, err := rest.Issues.ListComments(ctx, r.owner, r.name, number, o)
+	for page := 1; page <= maxPages; page++ {
+		var list []struct {
+			ID   int64    `json:"id"`
+			Body string   `json:"body"`
+			User *gh.User `json:"user"`
+			App  *gh.App  `json:"performed_via_github_app"`
+		}
+		more, err := r.get(ctx, fmt.Sprintf("issues/%d/comments?per_page=100&page=%d", number, page), &list)
 		if err != nil {
-			return nil, r.client.understand(ctx, err)
+			return nil, err
 		}
 		for _, c := range list {
-			if rules.AccountID(c.GetUser().GetID()) == self.Bot.ID {
-				out = append(out, Comment{ID: c.GetID(), Body: c.GetBody()})
+			if rules.AccountID(c.User.GetID()) == self.Bot.ID && rules.AppID(c.App.GetID()) == self.ID {
+				out = append(out, Comment{ID: c.ID, Body: c.Body})
 			}
 		}
-		if answer.NextPage == 0 {
+		if !more {
 			return out, nil
 		}
-		o.Page = answer.NextPage
 	}
 	return nil, errTooLong
 }

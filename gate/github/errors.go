@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	gh "github.com/google/go-github/v62/github"
@@ -33,7 +32,7 @@ func (e *RateLimited) Error() string {
 
 // Refused means that GitHub said no, and would again.
 type Refused struct {
-	// Status is the answer's: 405, 409, 422.
+	// Status is the answer's: 400, 405, 409, 422.
 	Status  int
 	Message string
 }
@@ -43,81 +42,51 @@ func (e *Refused) Error() string {
 	return fmt.Sprintf("GitHub refused (%d): %s", e.Status, e.Message)
 }
 
-// minPause is how long nothing is sent after a refusal that does not say how long
-// (https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api).
-const minPause = time.Minute
-
 // understand turns an error of go-github or of the token source into one of ours.
 func (c *Client) understand(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	var accepted *gh.AcceptedError
+	var ours *RateLimited
 	var limited *gh.RateLimitError
 	var abuse *gh.AbuseRateLimitError
 	var answer *gh.ErrorResponse
 	var token *ghinstallation.HTTPError
 	switch {
-	case errors.As(err, &accepted):
-		return nil // 202: it is being done
-	case errors.As(err, &limited):
+	case errors.As(err, &ours):
+		return ours
+	case errors.As(err, &limited): // go-github remembers by itself that nothing is left
 		return &RateLimited{Until: limited.Rate.Reset.Time}
 	case errors.As(err, &abuse):
-		return &RateLimited{Until: c.cfg.Now().Add(max(abuse.GetRetryAfter(), time.Second))}
-	case errors.As(err, &answer) && answer.Response != nil:
-		return c.status(answer.Response, answer.Message, err)
+		return &RateLimited{Until: c.cfg.Now().Add(max(abuse.GetRetryAfter(), minPause))}
 	case errors.As(err, &token) && token.Response != nil:
-		return c.status(token.Response, "no token for this installation", err)
+		if token.Response.StatusCode == http.StatusUnprocessableEntity {
+			// So GitHub answers for a repository that the installation does not reach.
+			return fmt.Errorf("%w: no token for this repository", ErrNotFound)
+		}
+		return status(token.Response.StatusCode, "no token for this installation", err)
+	case errors.As(err, &answer) && answer.Response != nil:
+		message := answer.Message
+		for _, e := range answer.Errors {
+			message += "; " + e.Message
+		}
+		return status(answer.Response.StatusCode, message, err)
 	}
 	return err
 }
 
-// status turns an answer's status into one of our errors.
-func (c *Client) status(r *http.Response, message string, err error) error {
-	if until, ok := c.limit(r); ok {
-		return &RateLimited{Until: until}
-	}
-	switch r.StatusCode {
+// status turns an answer's status into one of our errors. What is none of them
+// leaves open whether GitHub acted; a token that GitHub does not take (401) is
+// replaced by the next request.
+func status(code int, message string, err error) error {
+	switch code {
 	case http.StatusNotFound, http.StatusGone:
 		return fmt.Errorf("%w: %s", ErrNotFound, message)
-	case http.StatusForbidden, http.StatusUnauthorized:
+	case http.StatusForbidden:
 		return fmt.Errorf("%w: %s", ErrForbidden, message)
 	case http.StatusMethodNotAllowed, http.StatusConflict, http.StatusUnprocessableEntity, http.StatusBadRequest:
-		var answer *gh.ErrorResponse
-		if errors.As(err, &answer) {
-			for _, e := range answer.Errors {
-				message += "; " + e.Message
-			}
-		}
-		return &Refused{Status: r.StatusCode, Message: message}
+		return &Refused{Status: code, Message: message}
 	default:
 		return err
 	}
-}
-
-// limit reports whether an answer says that a limit is reached, and until when
-// (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api).
-func (c *Client) limit(r *http.Response) (time.Time, bool) {
-	if r.StatusCode != http.StatusForbidden && r.StatusCode != http.StatusTooManyRequests {
-		return time.Time{}, false
-	}
-	now := c.cfg.Now()
-	if s := r.Header.Get("Retry-After"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
-			return now.Add(minPause), true
-		}
-		return now.Add(time.Duration(min(n, 3600)) * time.Second), true
-	}
-	if r.Header.Get("X-Ratelimit-Remaining") == "0" {
-		n, err := strconv.ParseInt(r.Header.Get("X-Ratelimit-Reset"), 10, 64)
-		if err != nil {
-			return now.Add(minPause), true
-		}
-		return time.Unix(n, 0), true
-	}
-	if r.StatusCode == http.StatusTooManyRequests {
-		return now.Add(minPause), true
-	}
-	return time.Time{}, false
 }

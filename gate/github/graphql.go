@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -18,10 +21,11 @@ var errTooLong = errors.New("GitHub's list is longer than anything that is read"
 // graphQLError is an answer with errors in it: no fact.
 type graphQLError struct {
 	Errors []struct {
-		Type    string         `json:"type"`
-		Message string         `json:"message"`
-		Path    jsontext.Value `json:"path"`
-	} `json:"errors"`
+		Type    string `json:"type"`
+		Message string `json:"message"`
+		// Path leads to the field: names, and positions in lists.
+		Path []any `json:"path"`
+	}
 }
 
 func (e *graphQLError) Error() string {
@@ -32,14 +36,54 @@ func (e *graphQLError) Error() string {
 	return "GitHub answered a query with errors: " + strings.Join(all, "; ")
 }
 
-// below reports whether all errors are below a field.
-func (e *graphQLError) below(field string) bool {
+// Is makes errors of one kind what they are in REST.
+func (e *graphQLError) Is(target error) bool {
+	switch target {
+	case ErrNotFound:
+		return e.all("NOT_FOUND")
+	case ErrForbidden:
+		return e.all("FORBIDDEN")
+	default:
+		return false
+	}
+}
+
+// all reports whether all errors are of a type.
+func (e *graphQLError) all(kind string) bool {
 	for _, x := range e.Errors {
-		if !strings.Contains(string(x.Path), `"`+field+`"`) {
+		if x.Type != kind {
 			return false
 		}
 	}
 	return len(e.Errors) > 0
+}
+
+// below reports whether all errors are below a field.
+func (e *graphQLError) below(field string) bool {
+	for _, x := range e.Errors {
+		if !slices.Contains(x.Path, any(field)) {
+			return false
+		}
+	}
+	return len(e.Errors) > 0
+}
+
+// bigInt is GraphQL's BigInt: a number, or as GitHub gives it a text. Null is 0.
+type bigInt int64
+
+// UnmarshalJSON reads it.
+func (b *bigInt) UnmarshalJSON(text []byte) error {
+	s := strings.Trim(string(text), `"`)
+	if s == "null" {
+		*b = 0
+		return nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return fmt.Errorf("%q is no BigInt", s)
+	}
+	*b = bigInt(n)
+	return nil
 }
 
 // query asks one GraphQL query. An answer with errors is no fact, whatever data
@@ -67,7 +111,7 @@ func (r *Repository) query(ctx context.Context, query string, variables map[stri
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return c.status(answer, "a query", fmt.Errorf("GitHub answered a query with %s", answer.Status))
+		return status(answer.StatusCode, "a query", fmt.Errorf("GitHub answered a query with %s", answer.Status))
 	}
 	var faults graphQLError
 	envelope := struct {
@@ -87,11 +131,13 @@ func (r *Repository) query(ctx context.Context, query string, variables map[stri
 		return nil
 	}
 	for _, e := range faults.Errors {
-		switch e.Type {
-		case "RATE_LIMITED":
-			return &RateLimited{Until: c.cfg.Now().Add(minPause)}
-		case "NOT_FOUND":
-			return fmt.Errorf("%w: %s", ErrNotFound, e.Message)
+		if e.Type == "RATE_LIMITED" || e.Type == "RATE_LIMIT" { // GitHub has written both
+			until := c.cfg.Now().Add(minPause)
+			if n, err := strconv.ParseInt(answer.Header.Get("X-Ratelimit-Reset"), 10, 64); err == nil && answer.Header.Get("X-Ratelimit-Remaining") == "0" {
+				until = time.Unix(n, 0)
+			}
+			c.budget(r.installation).hold(until)
+			return &RateLimited{Until: until}
 		}
 	}
 	return &faults

@@ -5,47 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/sallyport/sallyport/rules"
 )
-
-// gqlTeam is a team with what was found of people in it, by alias.
-type gqlTeam struct {
-	ID     rules.TeamID
-	People map[string]gqlMembers
-}
-
-type gqlMembers struct {
-	PageInfo gqlPage `json:"pageInfo"`
-	Nodes    []struct {
-		ID rules.AccountID `json:"databaseId"`
-	} `json:"nodes"`
-}
-
-// UnmarshalJSONFrom reads the id and, under any other name, members.
-func (t *gqlTeam) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	var all map[string]jsontext.Value
-	if err := json.UnmarshalDecode(d, &all); err != nil {
-		return err
-	}
-	t.People = map[string]gqlMembers{}
-	for name, v := range all {
-		if name == "databaseId" {
-			if err := json.Unmarshal(v, &t.ID); err != nil {
-				return err
-			}
-			continue
-		}
-		var m gqlMembers
-		if err := json.Unmarshal(v, &m); err != nil {
-			return err
-		}
-		t.People[name] = m
-	}
-	return nil
-}
 
 // Step is a commit of the default branch that changed a file.
 type Step struct {
@@ -185,8 +146,8 @@ func (r *Repository) blobs(ctx context.Context, path string, commits []rules.SHA
 func (r *Repository) step(ctx context.Context, path string, commit rules.SHA) (Step, error) {
 	var data struct {
 		Repository *struct {
-			File   *gqlBlob `json:"file"`
 			Commit *struct {
+				File      *gqlEntry `json:"file"`
 				Signature *struct {
 					IsValid           bool `json:"isValid"`
 					WasSignedByGitHub bool `json:"wasSignedByGitHub"`
@@ -204,17 +165,16 @@ func (r *Repository) step(ctx context.Context, path string, commit rules.SHA) (S
 		} `json:"repository"`
 	}
 	err := r.query(ctx, `query step($owner:String!,$name:String!,$file:String!,$commit:GitObjectID!){repository(owner:$owner,name:$name){
-		file:object(expression:$file){`+blobFields+`}
-		commit:object(oid:$commit){...on Commit{signature{isValid wasSignedByGitHub}
+		commit:object(oid:$commit){...on Commit{file(path:$file){`+entryFields+`} signature{isValid wasSignedByGitHub}
 			associatedPullRequests(first:50){nodes{number state baseRefName headRefOid mergeCommit{oid}}}}}}}`,
-		map[string]any{"owner": r.owner, "name": r.name, "file": string(commit) + ":" + path, "commit": string(commit)}, &data)
+		map[string]any{"owner": r.owner, "name": r.name, "file": path, "commit": string(commit)}, &data)
 	if err != nil {
 		return Step{}, err
 	}
 	if data.Repository == nil || data.Repository.Commit == nil {
 		return Step{}, ErrNotFound
 	}
-	s := Step{Commit: commit, File: data.Repository.File.file()}
+	s := Step{Commit: commit, File: data.Repository.Commit.File.file()}
 	s.File.Commit = commit
 	k := data.Repository.Commit
 	s.SignedByGitHub = k.Signature != nil && k.Signature.IsValid && k.Signature.WasSignedByGitHub

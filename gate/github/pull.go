@@ -94,6 +94,8 @@ type PolicyFile struct {
 	Text   []byte
 }
 
+// checksFields ask for the checks at a commit. The ids are Ints in the schema, and
+// larger than that.
 const checksFields = `checkSuites(first:50){pageInfo{hasNextPage} nodes{app{slug databaseId} workflowRun{databaseId file{path}}
 	checkRuns(first:100,filterBy:{checkType:LATEST}){pageInfo{hasNextPage} nodes{databaseId name status conclusion externalId}}}}
 	status{contexts{context state creator{__typename login}}}`
@@ -101,29 +103,31 @@ const checksFields = `checkSuites(first:50){pageInfo{hasNextPage} nodes{app{slug
 const commitFields = `oid message author{name email user{login databaseId}} committer{name email user{login databaseId}}
 	authors(first:20){nodes{name email user{login databaseId}}} parents(first:3){nodes{oid}} signature{isValid wasSignedByGitHub}`
 
-const reviewFields = `databaseId state submittedAt authorCanPushToRepository author{__typename login ...on Bot{databaseId} ...on User{databaseId}} commit{oid}`
+// reviewFields ask for a review: its databaseId is an Int, which it has outgrown.
+const reviewFields = `fullDatabaseId state submittedAt authorCanPushToRepository author{__typename login ...on Bot{databaseId} ...on User{databaseId}} commit{oid}`
 
 const fileFields = `path changeType additions deletions`
 
-const blobFields = `__typename oid ...on Blob{text isBinary isTruncated byteSize}`
+// entryFields ask for a file of a commit. Its mode is what tells a symbolic link.
+const entryFields = `mode oid object{__typename ...on Blob{text isBinary isTruncated}}`
 
 // pullQuery asks all that a decision begins with. @checks@ is where checksFields go.
 const pullQuery = `query pull($owner:String!,$name:String!,$number:Int!,$policy:String!){
 	repository(owner:$owner,name:$name){databaseId nameWithOwner mergeCommitAllowed squashMergeAllowed rebaseMergeAllowed
-		defaultBranchRef{name target{oid}} policy:object(expression:$policy){` + blobFields + `}
+		defaultBranchRef{name target{oid ...on Commit{file(path:$policy){` + entryFields + `}}}}
 		pullRequest(number:$number){
 			id number title body state isDraft mergeStateStatus isInMergeQueue mergeQueue{id} mergeCommit{oid} baseRefName baseRefOid headRefName headRefOid changedFiles
 			headRepository{databaseId nameWithOwner} author{__typename login ...on Bot{databaseId} ...on User{databaseId}}
 			labels(first:100){nodes{name}}
 			files(first:100){totalCount pageInfo{hasNextPage endCursor} nodes{` + fileFields + `}}
 			commits(first:100){totalCount pageInfo{hasNextPage endCursor} nodes{commit{` + commitFields + `}}}
-			last:commits(last:1){nodes{commit{oid associatedPullRequests(first:20){nodes{number state headRefOid}} @checks@}}}
+			last:commits(last:1){nodes{commit{oid associatedPullRequests(first:50){pageInfo{hasNextPage} nodes{number state headRefOid}} @checks@}}}
 			reviews(first:100){totalCount pageInfo{hasNextPage endCursor} nodes{` + reviewFields + `}}
 			reviewRequests(first:100){nodes{requestedReviewer{__typename ...on User{login} ...on Team{slug combinedSlug}}}}
 		}}}`
 
 const pageQuery = `query page($owner:String!,$name:String!,$number:Int!,$after:String!){
-	repository(owner:$owner,name:$name){pullRequest(number:$number){headRefOid @page@}}}`
+	repository(owner:$owner,name:$name){pullRequest(number:$number){headRefOid baseRefName @page@}}}`
 
 type (
 	gqlPage struct {
@@ -167,7 +171,7 @@ type (
 		} `json:"nodes"`
 	}
 	gqlReview struct {
-		ID          rules.ReviewID `json:"databaseId"`
+		ID          bigInt         `json:"fullDatabaseId"`
 		State       string         `json:"state"`
 		SubmittedAt *time.Time     `json:"submittedAt"`
 		CanPush     *bool          `json:"authorCanPushToRepository"`
@@ -190,12 +194,15 @@ type (
 		PageInfo   gqlPage   `json:"pageInfo"`
 		Nodes      []gqlFile `json:"nodes"`
 	}
-	gqlBlob struct {
-		Type        string    `json:"__typename"`
-		OID         rules.SHA `json:"oid"`
-		Text        *string   `json:"text"`
-		IsBinary    *bool     `json:"isBinary"`
-		IsTruncated bool      `json:"isTruncated"`
+	gqlEntry struct {
+		Mode   int       `json:"mode"`
+		OID    rules.SHA `json:"oid"`
+		Object *struct {
+			Type        string  `json:"__typename"`
+			Text        *string `json:"text"`
+			IsBinary    *bool   `json:"isBinary"`
+			IsTruncated bool    `json:"isTruncated"`
+		} `json:"object"`
 	}
 	gqlSuites struct {
 		PageInfo gqlPage `json:"pageInfo"`
@@ -205,7 +212,7 @@ type (
 				DatabaseID rules.AppID `json:"databaseId"`
 			} `json:"app"`
 			WorkflowRun *struct {
-				DatabaseID rules.RunID `json:"databaseId"`
+				DatabaseID *rules.RunID `json:"databaseId"`
 				File       *struct {
 					Path string `json:"path"`
 				} `json:"file"`
@@ -225,7 +232,8 @@ type (
 	gqlHead struct {
 		OID   rules.SHA `json:"oid"`
 		Pulls struct {
-			Nodes []struct {
+			PageInfo gqlPage `json:"pageInfo"`
+			Nodes    []struct {
 				Number int       `json:"number"`
 				State  string    `json:"state"`
 				Head   rules.SHA `json:"headRefOid"`
@@ -294,11 +302,13 @@ type (
 		Squash     bool               `json:"squashMergeAllowed"`
 		Rebase     bool               `json:"rebaseMergeAllowed"`
 		Default    *struct {
-			Name   string  `json:"name"`
-			Target *gqlOID `json:"target"`
+			Name   string `json:"name"`
+			Target *struct {
+				OID  rules.SHA `json:"oid"`
+				File *gqlEntry `json:"file"`
+			} `json:"target"`
 		} `json:"defaultBranchRef"`
-		Policy *gqlBlob `json:"policy"`
-		Pull   *gqlPull `json:"pullRequest"`
+		Pull *gqlPull `json:"pullRequest"`
 	}
 )
 
@@ -321,15 +331,18 @@ func (i gqlIdentity) identity() rules.Identity {
 	return rules.Identity{ID: a.ID, Login: a.Login, Name: i.Name, Email: i.Email}
 }
 
-func (b *gqlBlob) file() PolicyFile {
-	switch {
-	case b == nil:
+// file is what an entry of a commit is as a file. A symbolic link is none, whatever
+// its text is.
+func (e *gqlEntry) file() PolicyFile {
+	if e == nil {
 		return PolicyFile{State: FileAbsent}
-	case b.Type != "Blob", b.Text == nil, b.IsTruncated, b.IsBinary != nil && *b.IsBinary:
-		return PolicyFile{State: FileUnreadable, Blob: b.OID}
-	default:
-		return PolicyFile{State: FileFound, Blob: b.OID, Text: []byte(*b.Text)}
 	}
+	plain := e.Mode == 0o100644 || e.Mode == 0o100755
+	b := e.Object
+	if !plain || b == nil || b.Type != "Blob" || b.Text == nil || b.IsTruncated || b.IsBinary != nil && *b.IsBinary {
+		return PolicyFile{State: FileUnreadable, Blob: e.OID}
+	}
+	return PolicyFile{State: FileFound, Blob: e.OID, Text: []byte(*b.Text)}
 }
 
 // Pull reads a pull request: one query, and further requests only for what does
@@ -340,14 +353,14 @@ func (r *Repository) Pull(ctx context.Context, number int) (*Pull, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := map[string]any{"owner": r.owner, "name": r.name, "number": number, "policy": "HEAD:" + rules.PolicyPath}
+	v := map[string]any{"owner": r.owner, "name": r.name, "number": number, "policy": rules.PolicyPath}
 	var data struct {
 		Repository *gqlRepository `json:"repository"`
 	}
 	checks := !r.client.withoutChecks()
 	err = r.query(ctx, withChecks(checks), v, &data)
 	var faults *graphQLError
-	if errors.As(err, &faults) && checks && faults.below("last") {
+	if errors.As(err, &faults) && checks && faults.below("last") && !errors.Is(err, ErrForbidden) {
 		// Whether GitHub gives all of this by GraphQL nobody here knows: by REST then.
 		r.client.noChecks()
 		checks = false
@@ -360,7 +373,7 @@ func (r *Repository) Pull(ctx context.Context, number int) (*Pull, error) {
 		return nil, ErrNotFound
 	}
 	q, g := data.Repository, data.Repository.Pull
-	p := &Pull{NodeID: g.ID, Mergeable: g.Mergeable, Queue: g.Queue != nil, InQueue: g.InQueue, State: strings.ToLower(g.State), Policy: q.Policy.file()}
+	p := &Pull{NodeID: g.ID, Mergeable: g.Mergeable, Queue: g.Queue != nil, InQueue: g.InQueue, State: strings.ToLower(g.State)}
 	if g.MergeCommit != nil {
 		p.MergeCommit = g.MergeCommit.OID
 	}
@@ -372,9 +385,8 @@ func (r *Repository) Pull(ctx context.Context, number int) (*Pull, error) {
 	slices.Sort(p.MergeMethods)
 	if q.Default != nil && q.Default.Target != nil {
 		p.DefaultBranch, p.DefaultHead = q.Default.Name, q.Default.Target.OID
+		p.Policy = q.Default.Target.File.file()
 		p.Policy.Branch, p.Policy.Commit = p.DefaultBranch, p.DefaultHead
-	} else {
-		p.Policy = PolicyFile{}
 	}
 	c := &p.Change
 	*c = rules.Change{
@@ -413,12 +425,31 @@ func (r *Repository) Pull(ctx context.Context, number int) (*Pull, error) {
 		return p, nil // the list of commits lags behind the head: checks are not known
 	}
 	head := g.Last.Nodes[0].Commit
+	if p.Siblings, err = r.siblings(ctx, g, &head); err != nil {
+		return nil, err
+	}
+	if err := r.checks(ctx, &head, checks, p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// siblings are other open pull requests of this repository at the head.
+func (r *Repository) siblings(ctx context.Context, g *gqlPull, head *gqlHead) ([]int, error) {
+	var out []int
+	if head.Pulls.PageInfo.HasNextPage {
+		all, err := r.PullsAt(ctx, g.HeadOID)
+		if err != nil {
+			return nil, fmt.Errorf("asking what else stands at %s: %w", g.HeadOID.Short(), err)
+		}
+		return slices.DeleteFunc(all, func(n int) bool { return n == g.Number }), nil
+	}
 	for _, o := range head.Pulls.Nodes {
 		if o.Number != g.Number && o.State == "OPEN" && o.Head == g.HeadOID {
-			p.Siblings = append(p.Siblings, o.Number)
+			out = append(out, o.Number)
 		}
 	}
-	return p, r.checks(ctx, &head, checks, p)
+	return out, nil
 }
 
 func withChecks(checks bool) string {
@@ -440,7 +471,7 @@ func (c *Client) noChecks() {
 	c.plainChecks = true
 }
 
-// statuses are GraphQL's kinds of change as REST spells them.
+// fileStatus is one of GraphQL's kinds of change as REST spells it.
 func fileStatus(change string) rules.FileStatus {
 	switch change {
 	case "ADDED":
@@ -507,46 +538,34 @@ func (r *Repository) listFiles(ctx context.Context, g *gqlPull, p *Pull) error {
 		}
 		o.Page = answer.NextPage
 	}
-	// The list is of the head at that moment, which must be the one that is judged.
-	now, err := r.headOf(ctx, g.Number)
-	if err != nil {
-		return err
-	}
-	if now != g.HeadOID {
-		return fmt.Errorf("the head of pull request %d moved from %s to %s while it was read", g.Number, g.HeadOID, now)
-	}
-	return nil
+	// The list is of the head and the base at that moment, which must be those that
+	// are judged.
+	_, err = r.ask(ctx, g, `query head($owner:String!,$name:String!,$number:Int!){repository(owner:$owner,name:$name){pullRequest(number:$number){headRefOid baseRefName}}}`,
+		map[string]any{})
+	return err
 }
 
-// headOf is the head of a pull request now.
-func (r *Repository) headOf(ctx context.Context, number int) (rules.SHA, error) {
-	var out struct {
-		Repository struct {
-			Pull struct {
-				Head rules.SHA `json:"headRefOid"`
-			} `json:"pullRequest"`
-		} `json:"repository"`
-	}
-	err := r.query(ctx, `query head($owner:String!,$name:String!,$number:Int!){repository(owner:$owner,name:$name){pullRequest(number:$number){headRefOid}}}`,
-		map[string]any{"owner": r.owner, "name": r.name, "number": number}, &out)
-	return out.Repository.Pull.Head, err
-}
-
-// page asks for one more page of a pull request's list, of the same head.
+// page asks for one more page of a pull request's list.
 func (r *Repository) page(ctx context.Context, g *gqlPull, fields, after string) (*gqlPull, error) {
+	return r.ask(ctx, g, strings.Replace(pageQuery, "@page@", fields, 1), map[string]any{"after": after})
+}
+
+// ask asks for more of a pull request, which must have the same head and base still.
+func (r *Repository) ask(ctx context.Context, g *gqlPull, query string, v map[string]any) (*gqlPull, error) {
 	var out struct {
 		Repository struct {
 			Pull *gqlPull `json:"pullRequest"`
 		} `json:"repository"`
 	}
-	err := r.query(ctx, strings.Replace(pageQuery, "@page@", fields, 1), map[string]any{"owner": r.owner, "name": r.name, "number": g.Number, "after": after}, &out)
-	if err != nil {
+	v["owner"], v["name"], v["number"] = r.owner, r.name, g.Number
+	if err := r.query(ctx, query, v, &out); err != nil {
 		return nil, err
 	}
-	if out.Repository.Pull == nil || out.Repository.Pull.HeadOID != g.HeadOID {
-		return nil, fmt.Errorf("the head of pull request %d moved while it was read", g.Number)
+	now := out.Repository.Pull
+	if now == nil || now.HeadOID != g.HeadOID || now.BaseRef != g.BaseRef {
+		return nil, fmt.Errorf("the head or the base of pull request %d moved while it was read", g.Number)
 	}
-	return out.Repository.Pull, nil
+	return now, nil
 }
 
 // maxCommits is how many commits GitHub lists of a pull request.
@@ -596,7 +615,7 @@ func (r *Repository) reviews(ctx context.Context, g *gqlPull, p *Pull, self App)
 	list := g.Reviews
 	for range maxPages {
 		for _, v := range list.Nodes {
-			out := rules.Review{ID: v.ID, User: v.Author.actor(), State: rules.ReviewState(strings.ToLower(v.State))}
+			out := rules.Review{ID: rules.ReviewID(v.ID), User: v.Author.actor(), State: rules.ReviewState(strings.ToLower(v.State))}
 			if v.SubmittedAt != nil {
 				out.SubmittedAt = *v.SubmittedAt
 			}
@@ -606,7 +625,10 @@ func (r *Repository) reviews(ctx context.Context, g *gqlPull, p *Pull, self App)
 			if v.CanPush != nil {
 				out.Write = rules.TriOf(*v.CanPush)
 			}
-			if out.User.ID == self.Bot.ID && out.User.Type == rules.ActorBot {
+			if out.User.ID != 0 && out.User.ID == self.Bot.ID && out.User.Type == rules.ActorBot {
+				if out.ID == 0 {
+					return fmt.Errorf("GitHub gave no id for a review of pull request %d", g.Number)
+				}
 				p.OwnReviews = append(p.OwnReviews, OwnReview{ID: out.ID, State: out.State, SHA: out.SHA})
 			}
 			c.Reviews = append(c.Reviews, out)
@@ -629,12 +651,16 @@ func (r *Repository) reviews(ctx context.Context, g *gqlPull, p *Pull, self App)
 // checks are the checks at the head, as the query has them or by REST.
 func (r *Repository) checks(ctx context.Context, head *gqlHead, asked bool, p *Pull) error {
 	whole := asked && head.Suites != nil && !head.Suites.PageInfo.HasNextPage
+	if asked && head.Suites == nil {
+		r.client.noChecks()
+	}
 	if whole {
 		for _, s := range head.Suites.Nodes {
 			whole = whole && !s.CheckRuns.PageInfo.HasNextPage
 			for _, k := range s.CheckRuns.Nodes {
-				if k.DatabaseID == nil {
+				if k.DatabaseID == nil || s.WorkflowRun != nil && s.WorkflowRun.DatabaseID == nil {
 					whole = false
+					r.client.noChecks()
 					break
 				}
 				run := CheckRun{ID: *k.DatabaseID, Name: k.Name, Status: strings.ToLower(k.Status), Conclusion: strings.ToLower(k.Conclusion), ExternalID: k.ExternalID}
@@ -642,7 +668,7 @@ func (r *Repository) checks(ctx context.Context, head *gqlHead, asked bool, p *P
 					run.App, run.AppID = s.App.Slug, s.App.DatabaseID
 				}
 				if s.WorkflowRun != nil {
-					run.RunID = s.WorkflowRun.DatabaseID
+					run.RunID = *s.WorkflowRun.DatabaseID
 					if s.WorkflowRun.File != nil {
 						run.WorkflowPath = s.WorkflowRun.File.Path
 					}
@@ -696,10 +722,13 @@ func (r *Repository) plainChecks(ctx context.Context, p *Pull) error {
 	}
 	p.Change.Checks = []rules.Check{}
 	o := &gh.ListCheckRunsOptions{ListOptions: gh.ListOptions{PerPage: 100}}
-	for range maxPages {
+	for page := 1; ; page++ {
 		list, answer, err := rest.Checks.ListCheckRunsForRef(ctx, r.owner, r.name, sha, o)
 		if err != nil {
 			return r.client.understand(ctx, err)
+		}
+		if page == maxPages && answer.NextPage != 0 {
+			return errTooLong
 		}
 		for _, k := range list.CheckRuns {
 			run := CheckRun{

@@ -1,14 +1,21 @@
 package github
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	gh "github.com/google/go-github/v62/github"
 
 	"github.com/sallyport/sallyport/rules"
@@ -116,9 +123,13 @@ type Protection struct {
 	// Guarded says whether the branch requires our check pinned to us, or dismisses
 	// stale reviews.
 	Guarded rules.Tri `json:"guarded"`
-	// Required are the required checks; App is "" where any source counts, and a
-	// number after "#" where only the id is known. Nil is unknown.
+	// Required are the required checks but our own; App is "" where any source
+	// counts, and a number after "#" where only the id is known: an App's name cannot
+	// be asked for by its id. Nil is unknown. Where the rulesets show the guard, those
+	// of classic protection are not among them.
 	Required []rules.RequiredCheck `json:"required"`
+	// Queue says that a merge queue is required.
+	Queue bool `json:"queue,omitzero"`
 }
 
 // checkName is the name of our check on a head.
@@ -127,70 +138,44 @@ const checkName = "sallyport"
 // actionsAppID is GitHub Actions'.
 const actionsAppID = 15368
 
-// Protection reads what a branch requires: the rules of all rulesets, and classic
-// protection as far as it is shown to an App without Administration: read
-// (https://docs.github.com/rest/repos/rules, https://docs.github.com/rest/branches/branches).
+// require adds a required check. Our own waits for nothing of its own: it is the
+// guard.
+func (p *Protection) require(name string, app, own rules.AppID, slug rules.Slug) {
+	k := rules.RequiredCheck{Name: name}
+	switch {
+	case app == own && name == checkName:
+		p.Guarded = rules.Yes
+		return
+	case app == own:
+		k.App = slug
+	case app == actionsAppID:
+		k.App = "github-actions"
+	case app > 0: // 0 and -1 are any source
+		k.App = rules.Slug(fmt.Sprintf("#%d", app))
+	}
+	p.Required = append(p.Required, k)
+}
+
+// Protection reads what a branch requires: the rules of all rulesets, and where
+// these do not show the guard classic protection too, as far as the installation may
+// see it (https://docs.github.com/rest/repos/rules,
+// https://docs.github.com/rest/branches/branch-protection).
 func (r *Repository) Protection(ctx context.Context, branch string, app rules.AppID) (Protection, error) {
+	self, err := r.client.Self(ctx)
+	if err != nil {
+		return Protection{}, err
+	}
 	out := Protection{Guarded: rules.No, Required: []rules.RequiredCheck{}}
-	add := func(name string, id int64) {
-		k := rules.RequiredCheck{Name: name}
-		switch id {
-		case 0, -1:
-		case actionsAppID:
-			k.App = "github-actions"
-		default:
-			k.App = rules.Slug(fmt.Sprintf("#%d", id))
-		}
-		if rules.AppID(id) == app && name == checkName {
-			out.Guarded = rules.Yes
-			return // our own check waits for nothing of its own
-		}
-		out.Required = append(out.Required, k)
-	}
-	for page := 1; ; page++ {
-		var list []struct {
-			Type       string `json:"type"`
-			Parameters struct {
-				Checks []struct {
-					Context string `json:"context"`
-					App     int64  `json:"integration_id"`
-				} `json:"required_status_checks"`
-				Dismiss bool `json:"dismiss_stale_reviews_on_push"`
-			} `json:"parameters"`
-		}
-		more, err := r.get(ctx, fmt.Sprintf("rules/branches/%s?per_page=100&page=%d", url.PathEscape(branch), page), &list)
-		if err != nil {
-			return Protection{}, err
-		}
-		for _, x := range list {
-			switch x.Type {
-			case "required_status_checks":
-				for _, k := range x.Parameters.Checks {
-					add(k.Context, k.App)
-				}
-			case "pull_request":
-				if x.Parameters.Dismiss {
-					out.Guarded = rules.Yes
-				}
-			}
-		}
-		if !more {
-			break
-		}
-		if page == maxPages {
-			return Protection{}, errTooLong
-		}
-	}
-	if out.Guarded == rules.Yes {
-		return out, nil
+	if err := r.branchRules(ctx, branch, app, self.Slug, &out); err != nil || out.Guarded == rules.Yes {
+		return out, err
 	}
 	var b struct {
 		Protected  bool `json:"protected"`
 		Protection *struct {
 			Checks *struct {
 				Checks []struct {
-					Context string `json:"context"`
-					App     int64  `json:"app_id"`
+					Context string      `json:"context"`
+					App     rules.AppID `json:"app_id"`
 				} `json:"checks"`
 			} `json:"required_status_checks"`
 		} `json:"protection"`
@@ -200,39 +185,117 @@ func (r *Repository) Protection(ctx context.Context, branch string, app rules.Ap
 	}
 	if b.Protection != nil && b.Protection.Checks != nil {
 		for _, k := range b.Protection.Checks.Checks {
-			add(k.Context, k.App)
+			out.require(k.Context, k.App, app, self.Slug)
 		}
 	}
 	if b.Protected && out.Guarded == rules.No {
-		// Whether classic protection dismisses stale reviews is for administrators.
-		out.Guarded = rules.Unknown
+		out.Guarded, err = r.dismisses(ctx, branch)
 	}
-	return out, nil
+	return out, err
 }
 
+// branchRules adds what the rulesets require.
+func (r *Repository) branchRules(ctx context.Context, branch string, app rules.AppID, slug rules.Slug, out *Protection) error {
+	for page := 1; page <= maxPages; page++ {
+		var list []struct {
+			Type       string `json:"type"`
+			Parameters struct {
+				Checks []struct {
+					Context string      `json:"context"`
+					App     rules.AppID `json:"integration_id"`
+				} `json:"required_status_checks"`
+				Dismiss bool `json:"dismiss_stale_reviews_on_push"`
+			} `json:"parameters"`
+		}
+		more, err := r.get(ctx, fmt.Sprintf("rules/branches/%s?per_page=100&page=%d", url.PathEscape(branch), page), &list)
+		if err != nil {
+			return err
+		}
+		for _, x := range list {
+			switch x.Type {
+			case "required_status_checks":
+				for _, k := range x.Parameters.Checks {
+					out.require(k.Context, k.App, app, slug)
+				}
+			case "pull_request":
+				if x.Parameters.Dismiss {
+					out.Guarded = rules.Yes
+				}
+			case "merge_queue":
+				out.Queue = true
+			}
+		}
+		if !more {
+			return nil
+		}
+	}
+	return errTooLong
+}
+
+// dismisses says whether classic protection dismisses stale reviews, which only an
+// App with Administration: read is told.
+func (r *Repository) dismisses(ctx context.Context, branch string) (rules.Tri, error) {
+	in, err := r.client.Installation(ctx, r.installation)
+	if err != nil {
+		return rules.Unknown, err
+	}
+	if may := in.Permissions["administration"]; may != "read" && may != "write" {
+		return rules.Unknown, nil
+	}
+	var p struct {
+		Reviews struct {
+			Dismiss bool `json:"dismiss_stale_reviews"`
+		} `json:"required_pull_request_reviews"`
+	}
+	_, err = r.get(ctx, "branches/"+url.PathEscape(branch)+"/protection", &p)
+	if errors.Is(err, ErrNotFound) {
+		return rules.No, nil // it is protected by rulesets alone
+	}
+	if err != nil {
+		return rules.Unknown, err
+	}
+	return rules.TriOf(p.Reviews.Dismiss), nil
+}
+
+// maxActivity is how many pages of a branch's activity are read. A long-lived branch
+// has no end of it, and who pushed before that is in the commits.
+const maxActivity = 5
+
 // LastPush finds in the activity of a ref who made a commit its head, and everybody
-// who pushed to it (https://docs.github.com/rest/repos/repos#list-repository-activities).
-// The zero actor means that it is not on record.
+// who is on record as having pushed to it, as far as the newest 500 entries tell
+// (https://docs.github.com/rest/repos/repos#list-repository-activities). The zero
+// actor means that it is not on record.
 func (r *Repository) LastPush(ctx context.Context, ref string, sha rules.SHA) (rules.Actor, []rules.Actor, error) {
-	var list []struct {
-		After string   `json:"after"`
-		Actor *gh.User `json:"actor"`
-	}
-	if _, err := r.get(ctx, "activity?per_page=100&ref="+url.QueryEscape(ref), &list); err != nil {
-		return rules.Actor{}, nil, err
-	}
 	var last rules.Actor
 	var all []rules.Actor
-	for _, a := range list {
-		who := rules.Actor{ID: rules.AccountID(a.Actor.GetID()), Login: rules.Login(a.Actor.GetLogin()), Type: rules.ActorType(a.Actor.GetType())}
-		if !who.Known() {
-			continue
+	after := ""
+	for range maxActivity {
+		var list []struct {
+			After string   `json:"after"`
+			Actor *gh.User `json:"actor"`
 		}
-		if rules.SHA(a.After) == sha && !last.Known() {
-			last = who
+		q := url.Values{"per_page": {"100"}, "ref": {ref}}
+		if after != "" {
+			q.Set("after", after)
 		}
-		if !slices.Contains(all, who) {
-			all = append(all, who)
+		answer, err := r.send(ctx, http.MethodGet, r.path("activity?"+q.Encode()), nil, &list)
+		if err != nil {
+			return rules.Actor{}, nil, err
+		}
+		for _, a := range list {
+			who := rules.Actor{ID: rules.AccountID(a.Actor.GetID()), Login: rules.Login(a.Actor.GetLogin()), Type: rules.ActorType(a.Actor.GetType())}
+			if !who.Known() {
+				continue
+			}
+			if rules.SHA(a.After) == sha && !last.Known() {
+				last = who
+			}
+			if !slices.Contains(all, who) {
+				all = append(all, who)
+			}
+		}
+		if after = answer.After; after == "" {
+			break
 		}
 	}
 	return last, all, nil
@@ -273,6 +336,7 @@ func (r *Repository) PullsAt(ctx context.Context, sha rules.SHA) ([]int, error) 
 type OpenPull struct {
 	Number    int
 	HeadSHA   rules.SHA
+	BaseRef   string
 	UpdatedAt time.Time
 }
 
@@ -290,7 +354,7 @@ func (r *Repository) OpenPulls(ctx context.Context) ([]OpenPull, error) {
 			return nil, r.client.understand(ctx, err)
 		}
 		for _, p := range list {
-			out = append(out, OpenPull{Number: p.GetNumber(), HeadSHA: rules.SHA(p.GetHead().GetSHA()), UpdatedAt: p.GetUpdatedAt().Time})
+			out = append(out, OpenPull{Number: p.GetNumber(), HeadSHA: rules.SHA(p.GetHead().GetSHA()), BaseRef: p.GetBase().GetRef(), UpdatedAt: p.GetUpdatedAt().Time})
 		}
 		if answer.NextPage == 0 {
 			return out, nil
@@ -300,19 +364,29 @@ func (r *Repository) OpenPulls(ctx context.Context) ([]OpenPull, error) {
 	return nil, errTooLong
 }
 
+// Limits of the contents API (https://docs.github.com/rest/repos/contents).
+const (
+	maxFile   = 1 << 20
+	maxFolder = 1000 // entries that it lists
+)
+
 // File reads a file at a branch or a commit. Where there is none the state is
-// [FileAbsent].
-func (r *Repository) File(ctx context.Context, path, ref string) (PolicyFile, error) {
-	rest, err := r.rest()
-	if err != nil {
-		return PolicyFile{}, err
-	}
+// [FileAbsent]. Commit is set only if ref is one.
+//
+// The contents API follows symbolic links and does not say so, which the list of a
+// folder does. The text is asked for by its hash, once.
+func (r *Repository) File(ctx context.Context, file, ref string) (PolicyFile, error) {
 	out := PolicyFile{Branch: ref}
 	if sha := rules.SHA(ref); sha.Valid() {
 		out.Branch, out.Commit = "", sha
 	}
-	file, dir, _, err := rest.Repositories.GetContents(conditional(ctx), r.owner, r.name, escapePath(path), &gh.RepositoryContentGetOptions{Ref: ref})
-	if err = r.client.understand(ctx, err); errors.Is(err, ErrNotFound) {
+	folder := path.Dir(file)
+	if folder == "." {
+		folder = ""
+	}
+	var answer bytes.Buffer
+	_, err := r.get(conditional(ctx), "contents/"+escapePath(folder)+"?ref="+url.QueryEscape(ref), &answer)
+	if errors.Is(err, ErrNotFound) {
 		// Absent, if the repository is there at all.
 		if _, err := r.Info(ctx); err != nil {
 			return PolicyFile{}, err
@@ -323,17 +397,63 @@ func (r *Repository) File(ctx context.Context, path, ref string) (PolicyFile, er
 	if err != nil {
 		return PolicyFile{}, err
 	}
-	if dir != nil || file == nil {
-		out.State = FileUnreadable
+	var list []struct {
+		Path string    `json:"path"`
+		Type string    `json:"type"`
+		SHA  rules.SHA `json:"sha"`
+		Size int       `json:"size"`
+	}
+	if jsontext.Value(answer.Bytes()).Kind() != '[' {
+		out.State = FileAbsent // what should be the folder is a file
 		return out, nil
 	}
-	out.Blob, out.State = rules.SHA(file.GetSHA()), FileUnreadable
-	text, err := file.GetContent()
-	if file.GetType() != "file" || err != nil || file.GetEncoding() != "base64" || file.GetPath() != path {
-		return out, nil // a symlink shows what it leads to, a large file nothing
+	if err := json.Unmarshal(answer.Bytes(), &list); err != nil {
+		return PolicyFile{}, fmt.Errorf("reading GitHub's list of %q: %w", folder, err)
 	}
-	out.State, out.Text = FileFound, []byte(text)
+	for _, e := range list {
+		if e.Path != file {
+			continue
+		}
+		out.Blob, out.State = e.SHA, FileUnreadable
+		if e.Type != "file" || e.Size > maxFile {
+			return out, nil
+		}
+		text, err := r.blob(ctx, e.SHA)
+		if errors.Is(err, ErrNotFound) {
+			return out, nil // a submodule, which such a list calls a file
+		}
+		if err != nil {
+			return PolicyFile{}, err
+		}
+		if utf8.Valid(text) && !bytes.ContainsRune(text, 0) {
+			out.State, out.Text = FileFound, text
+		}
+		return out, nil
+	}
+	out.State = FileAbsent
+	if len(list) >= maxFolder {
+		out.State = FileUnknown // the list ends before
+	}
 	return out, nil
+}
+
+// blob reads a file by its hash (https://docs.github.com/rest/git/blobs).
+func (r *Repository) blob(ctx context.Context, sha rules.SHA) ([]byte, error) {
+	var b struct {
+		Content  string `json:"content"`
+		Encoding string `json:"encoding"`
+	}
+	if _, err := r.get(immutable(ctx), "git/blobs/"+string(sha), &b); err != nil {
+		return nil, err
+	}
+	if b.Encoding != "base64" {
+		return nil, fmt.Errorf("GitHub gave blob %s as %q, want base64", sha, b.Encoding)
+	}
+	text, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(b.Content, "\n", ""))
+	if err != nil {
+		return nil, fmt.Errorf("reading blob %s: %w", sha, err)
+	}
+	return text, nil
 }
 
 // QueueEntry is a pull request in a merge queue.
@@ -345,20 +465,21 @@ type QueueEntry struct {
 
 // QueueEntries are the entries of a branch's merge queue, front first.
 func (r *Repository) QueueEntries(ctx context.Context, branch string) ([]QueueEntry, error) {
+	type node struct {
+		Position int     `json:"position"`
+		Head     *gqlOID `json:"headCommit"`
+		Base     *gqlOID `json:"baseCommit"`
+		Pull     *struct {
+			Number int       `json:"number"`
+			Head   rules.SHA `json:"headRefOid"`
+		} `json:"pullRequest"`
+	}
 	var data struct {
 		Repository *struct {
 			Queue *struct {
 				Entries struct {
 					PageInfo gqlPage `json:"pageInfo"`
-					Nodes    []struct {
-						Position int     `json:"position"`
-						Head     *gqlOID `json:"headCommit"`
-						Base     *gqlOID `json:"baseCommit"`
-						Pull     *struct {
-							Number int       `json:"number"`
-							Head   rules.SHA `json:"headRefOid"`
-						} `json:"pullRequest"`
-					} `json:"nodes"`
+					Nodes    []node  `json:"nodes"`
 				} `json:"entries"`
 			} `json:"mergeQueue"`
 		} `json:"repository"`
@@ -377,17 +498,7 @@ func (r *Repository) QueueEntries(ctx context.Context, branch string) ([]QueueEn
 		return nil, errTooLong
 	}
 	nodes := entries.Nodes
-	slices.SortFunc(nodes, func(a, b struct {
-		Position int     `json:"position"`
-		Head     *gqlOID `json:"headCommit"`
-		Base     *gqlOID `json:"baseCommit"`
-		Pull     *struct {
-			Number int       `json:"number"`
-			Head   rules.SHA `json:"headRefOid"`
-		} `json:"pullRequest"`
-	}) int {
-		return a.Position - b.Position
-	})
+	slices.SortFunc(nodes, func(a, b node) int { return a.Position - b.Position })
 	var out []QueueEntry
 	for _, n := range nodes {
 		if n.Pull == nil {
@@ -416,7 +527,7 @@ func (r *Repository) Pins(ctx context.Context, org string, users []rules.Login, 
 	var lost []string
 	for _, login := range users {
 		var who gh.User
-		_, err := r.send(ctx, "GET", "users/"+url.PathEscape(string(login)), nil, &who)
+		_, err := r.send(ctx, http.MethodGet, "users/"+url.PathEscape(string(login)), nil, &who)
 		switch {
 		case errors.Is(err, ErrNotFound):
 			lost = append(lost, string(login))
@@ -446,73 +557,4 @@ func (r *Repository) Pins(ctx context.Context, org string, users []rules.Login, 
 		}
 	}
 	return u, t, lost, nil
-}
-
-// Members says which of some people are in which of some teams now: one query. A
-// team that is gone, or is another one now, has none of them. Only ids are compared.
-func (r *Repository) Members(ctx context.Context, org string, teams map[string]rules.TeamID, people []rules.Actor) (map[string]rules.Team, error) {
-	out := map[string]rules.Team{}
-	var query strings.Builder
-	variables := map[string]any{"org": org}
-	declared := []string{"$org:String!"}
-	var keys []string
-	for key := range teams {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for i, p := range people {
-		declared = append(declared, fmt.Sprintf("$p%d:String!", i))
-		variables[fmt.Sprintf("p%d", i)] = string(p.Login)
-	}
-	asked := 0
-	for i, key := range keys {
-		owner, slug, _ := strings.Cut(key, "/")
-		out[key] = rules.Team{ID: teams[key], Members: map[rules.AccountID]rules.Tri{}}
-		if !strings.EqualFold(owner, org) {
-			for _, p := range people {
-				out[key].Members[p.ID] = rules.No
-			}
-			continue
-		}
-		asked++
-		declared = append(declared, fmt.Sprintf("$t%d:String!", i))
-		variables[fmt.Sprintf("t%d", i)] = slug
-		fmt.Fprintf(&query, "t%d:team(slug:$t%d){databaseId", i, i)
-		for j := range people {
-			fmt.Fprintf(&query, " p%d:members(first:100,query:$p%d){pageInfo{hasNextPage} nodes{databaseId}}", j, j)
-		}
-		query.WriteString("}\n")
-	}
-	if asked == 0 || len(people) == 0 {
-		return out, nil
-	}
-	var data struct {
-		Organization map[string]*gqlTeam `json:"organization"`
-	}
-	err := r.query(ctx, "query members("+strings.Join(declared, ",")+"){organization(login:$org){"+query.String()+"}}", variables, &data)
-	if err != nil {
-		return nil, err
-	}
-	for i, key := range keys {
-		if owner, _, _ := strings.Cut(key, "/"); !strings.EqualFold(owner, org) {
-			continue
-		}
-		team := data.Organization[fmt.Sprintf("t%d", i)]
-		for j, p := range people {
-			is := rules.No
-			if team != nil && team.ID == teams[key] && p.ID != 0 {
-				page := team.People[fmt.Sprintf("p%d", j)]
-				if page.PageInfo.HasNextPage {
-					is = rules.Unknown
-				}
-				for _, n := range page.Nodes {
-					if n.ID == p.ID {
-						is = rules.Yes
-					}
-				}
-			}
-			out[key].Members[p.ID] = is
-		}
-	}
-	return out, nil
 }

@@ -30,7 +30,23 @@ type Config struct {
 	// Parallel is how many webhooks of one App may be under way at once. Default
 	// 1, which keeps their order unless a Fate changes it.
 	Parallel int
+	// BigInts is what GraphQL does where an Int is larger than 32 bits, as the ids of
+	// check runs and workflow runs are. What GitHub does is not known for sure.
+	BigInts BigInts
 }
+
+// BigInts is what GraphQL does with an Int that does not fit.
+type BigInts int
+
+// The ways.
+const (
+	// BigGiven gives it nevertheless.
+	BigGiven BigInts = iota
+	// BigNull gives null.
+	BigNull
+	// BigError gives null and an error.
+	BigError
+)
 
 // GitHub is one in-memory GitHub with its own server on a loopback address. It is
 // safe for concurrent use. Close it, or use [Start].

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -242,6 +243,12 @@ func (x *gqlRun) object(set ast.SelectionSet, o *gqlObject, path ast.Path) obj {
 			continue
 		}
 		out[f.Alias] = x.complete(f.SelectionSet, v, at)
+		if n, ok := v.(int64); ok && n > math.MaxInt32 && f.Definition != nil && f.Definition.Type.Name() == "Int" && x.c.g.cfg.BigInts != BigGiven {
+			out[f.Alias] = nil
+			if x.c.g.cfg.BigInts == BigError {
+				x.fail(at, "", "Int cannot represent non 32-bit signed integer value: %d", n)
+			}
+		}
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package githubtest
 
 import (
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -209,14 +210,27 @@ func (x *gqlRun) tree(r *Repository, sha string) *gqlObject {
 		"entries": lazy(func() any {
 			out := []*gqlObject{}
 			for _, e := range r.git.trees[sha] {
-				kind := map[string]string{modeTree: "tree", modeModule: "commit"}[e.mode]
-				mode := 0
-				for _, d := range e.mode {
-					mode = mode*8 + int(d-'0')
-				}
-				out = append(out, &gqlObject{"TreeEntry", gqlFields{"mode": value(mode), "name": value(e.name), "path": value(e.name), "oid": value(e.sha), "type": value(cmpOr(kind, "blob"))}})
+				out = append(out, x.treeEntry(r, e.name, entry{e.mode, e.sha}))
 			}
 			return out
+		}),
+	}}
+}
+
+// treeEntry is a file or folder of a commit, under its path.
+func (x *gqlRun) treeEntry(r *Repository, p string, e entry) *gqlObject {
+	kind := map[string]string{modeTree: "tree", modeModule: "commit"}[e.mode]
+	mode := 0
+	for _, d := range e.mode {
+		mode = mode*8 + int(d-'0')
+	}
+	return &gqlObject{"TreeEntry", gqlFields{
+		"mode": value(mode), "name": value(path.Base(p)), "path": value(p), "oid": value(e.sha), "type": value(cmpOr(kind, "blob")),
+		"object": lazy(func() any {
+			if e.mode == modeModule {
+				return (*gqlObject)(nil)
+			}
+			return x.gitObject(r, e.sha)
 		}),
 	}}
 }
@@ -248,6 +262,19 @@ func (x *gqlRun) commit(r *Repository, c *gitCommit) *gqlObject {
 		"committedDate": value(stamp(c.committer.When)), "author": value(x.gitActor(c.author)), "committer": value(x.gitActor(c.committer)),
 		"authors": connection("GitActorConnection", authors(c), x.gitActor), "parents": connection("CommitConnection", parents, commits),
 		"tree": lazy(func() any { return x.tree(r, c.tree) }),
+		"file": func(args map[string]any) (any, error) {
+			if err := x.need("contents:read", r); err != nil {
+				return nil, err
+			}
+			p := text(args["path"])
+			if e, ok := c.files[p]; ok {
+				return x.treeEntry(r, p, e), nil
+			}
+			if t := r.subtree(c.tree, p); t != "" {
+				return x.treeEntry(r, p, entry{modeTree, t}), nil
+			}
+			return (*gqlObject)(nil), nil
+		},
 		"history": func(args map[string]any) (any, error) {
 			all := r.git.between("", c.sha)
 			if p := text(args["path"]); p != "" {
