@@ -144,6 +144,14 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 	g.cfg.Log.InfoContext(ctx, "judged", slog.String("repository", at.fullName), slog.Int("pull_request", data.Number),
 		slog.String("sha", string(data.Head)), slog.String("verdict", string(data.Decision.Verdict)), slog.String("decision", data.ID), slog.Int("effects", len(pl.effects)))
 
+	var left []pullData // others at the head where this one stood
+	if old.Head.Valid() && old.Head != data.Head {
+		all, err := g.pullsAt(ctx, at.id, old.Head)
+		if err != nil {
+			return err
+		}
+		left = slices.DeleteFunc(all, func(o pullData) bool { return o.Number == data.Number })
+	}
 	seen, err := g.repositoryData(ctx, at.id)
 	if err != nil {
 		return err
@@ -161,8 +169,8 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 					return err
 				}
 			}
-			if old.Head.Valid() && old.Head != data.Head {
-				// The check at the old head may have covered this pull request too.
+			if len(left) > 0 {
+				// The check at the old head covered this pull request too.
 				if err := tx.Mark(g.markAt(at, headKey(at.id, old.Head), rules.PriorityHousekeeping), now); err != nil {
 					return err
 				}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	gh "github.com/google/go-github/v62/github"
@@ -66,10 +67,11 @@ func (c *Client) understand(ctx context.Context, err error) error {
 		}
 		return status(token.Response.StatusCode, "no token for this installation", err)
 	case errors.As(err, &answer) && answer.Response != nil:
-		message := answer.Message
+		words := []string{answer.Message}
 		for _, e := range answer.Errors {
-			message += "; " + e.Message
+			words = append(words, e.Message)
 		}
+		message := strings.Join(words, "; ")
 		return status(answer.Response.StatusCode, message, err)
 	}
 	return err

@@ -171,12 +171,12 @@ type (
 		} `json:"nodes"`
 	}
 	gqlReview struct {
-		ID          bigInt         `json:"fullDatabaseId"`
-		State       string         `json:"state"`
-		SubmittedAt *time.Time     `json:"submittedAt"`
-		CanPush     *bool          `json:"authorCanPushToRepository"`
-		Author      *gqlActor      `json:"author"`
-		Commit      *gqlOID        `json:"commit"`
+		ID          bigInt     `json:"fullDatabaseId"`
+		State       string     `json:"state"`
+		SubmittedAt *time.Time `json:"submittedAt"`
+		CanPush     *bool      `json:"authorCanPushToRepository"`
+		Author      *gqlActor  `json:"author"`
+		Commit      *gqlOID    `json:"commit"`
 	}
 	gqlReviews struct {
 		TotalCount int         `json:"totalCount"`

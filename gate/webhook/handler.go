@@ -153,6 +153,9 @@ type refusal struct {
 
 func refuse(status int, text string) *refusal { return &refusal{status: status, text: text} }
 
+// begun is how long a check that began is left alone.
+const begun = 500 * time.Millisecond
+
 // answer is the body of a 202.
 type answer struct {
 	Status string `json:"status"` // "accepted", "known" or "ignored"
@@ -220,6 +223,12 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request) (answer, *refu
 	release() // the body is not needed while storing
 	if check != nil && len(d.Facts) == 0 && h.cfg.Waits != nil && !h.cfg.Waits(r.Context(), *check) {
 		d.Marks = nil
+	}
+	if check != nil && event == "check_run" && d.Action != "completed" {
+		// That a check begins comes a moment before that it ended: one look for both.
+		for i := range d.Marks {
+			d.Marks[i].Due = d.ReceivedAt.Add(begun)
+		}
 	}
 	out := answer{Status: "ignored", Marks: len(d.Marks), Facts: len(d.Facts)}
 	if len(d.Marks)+len(d.Facts) == 0 {

@@ -240,7 +240,7 @@ func (g *GitHub) complain(r *http.Request, format string, args ...any) {
 }
 
 // A Refusal is GitHub's answer to what it does not do.
-type Refusal struct { //nolint:errname // GitHub refuses; most are no errors of anybody
+type Refusal struct {
 	// Status is the HTTP status: 403, 404, 405, 409, 422 …
 	Status int
 	// Message is GitHub's sentence.
