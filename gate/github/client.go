@@ -88,8 +88,9 @@ type Client struct {
 	self    *App
 	handles map[handleKey]*handle
 	budgets map[rules.InstallationID]*budget
-	// plainChecks says that GitHub does not give checks by GraphQL.
-	plainChecks bool
+	// plainChecks says until when an installation's checks are read by REST, since
+	// GitHub did not give them by GraphQL.
+	plainChecks map[rules.InstallationID]time.Time
 }
 
 type handleKey struct {
@@ -137,7 +138,7 @@ func New(cfg Config) (*Client, error) {
 	if before, ok := strings.CutSuffix(cfg.BaseURL, "/api/v3"); ok {
 		graphql = before + "/api/graphql"
 	}
-	c := &Client{cfg: cfg, base: base, graphql: graphql, handles: map[handleKey]*handle{}, budgets: map[rules.InstallationID]*budget{}}
+	c := &Client{cfg: cfg, base: base, graphql: graphql, handles: map[handleKey]*handle{}, budgets: map[rules.InstallationID]*budget{}, plainChecks: map[rules.InstallationID]time.Time{}}
 	h, err := c.open(c.apps(), 0, 0)
 	if err != nil {
 		return nil, err
@@ -165,7 +166,8 @@ func (c *Client) open(auth http.RoundTripper, in rules.InstallationID, repositor
 		Transport: &edge{client: c, auth: auth, installation: in, repository: repository},
 		// Another host would see the token, and another path is another question.
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
-			if len(via) > 3 || r.URL.Host != c.base.Host || r.URL.Scheme != c.base.Scheme {
+			// A write that 301, 302 or 303 turn into a read would look as if it were done.
+			if len(via) > 3 || r.URL.Host != c.base.Host || r.URL.Scheme != c.base.Scheme || r.Method != via[0].Method {
 				return http.ErrUseLastResponse
 			}
 			return nil
@@ -191,8 +193,9 @@ func (c *Client) as(in rules.InstallationID, repository rules.RepositoryID) (*ha
 	}
 	t := ghinstallation.NewFromAppsTransport(c.apps(), int64(in))
 	t.BaseURL = c.cfg.BaseURL
+	t.InstallationTokenOptions = &gh.InstallationTokenOptions{} // without any, ghinstallation sends null
 	if repository != 0 {
-		t.InstallationTokenOptions = &gh.InstallationTokenOptions{RepositoryIDs: []int64{int64(repository)}}
+		t.InstallationTokenOptions.RepositoryIDs = []int64{int64(repository)}
 	}
 	h, err := c.open(t, in, repository)
 	if err != nil {

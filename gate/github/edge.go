@@ -103,8 +103,9 @@ func (e *edge) RoundTrip(r *http.Request) (*http.Response, error) {
 	if until, limited := b.learn(answer, body, c.cfg.Now()); limited {
 		return nil, &RateLimited{Until: until}
 	}
-	if answer.StatusCode == http.StatusUnauthorized {
-		// The token was taken back before its time, as by a suspension.
+	if answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden {
+		// The token was taken back before its time, as by a suspension, or is from before
+		// a permission was granted.
 		c.forget(e.installation, e.repository)
 	}
 	answer.Body = io.NopCloser(bytes.NewReader(kept.merge(ctx, c, answer, body)))

@@ -140,5 +140,8 @@ func (r *Repository) query(ctx context.Context, query string, variables map[stri
 			return &RateLimited{Until: until}
 		}
 	}
+	if faults.all("FORBIDDEN") {
+		c.forget(r.installation, r.id) // the token may be from before a permission was granted
+	}
 	return &faults
 }

@@ -72,10 +72,10 @@ func (r *Repository) PolicySteps(ctx context.Context, path string, from, to rule
 			}
 			parents[k.SHA] = parent
 		}
-		if !more || len(parents) >= c.Total {
+		if len(parents) >= c.Total {
 			break
 		}
-		if len(parents) >= maxBetween {
+		if !more || len(parents) >= maxBetween {
 			out.Complete = false
 			return out, nil
 		}

@@ -101,7 +101,7 @@ const checksFields = `checkSuites(first:50){pageInfo{hasNextPage} nodes{app{slug
 	status{contexts{context state creator{__typename login}}}`
 
 const commitFields = `oid message author{name email user{login databaseId}} committer{name email user{login databaseId}}
-	authors(first:20){nodes{name email user{login databaseId}}} parents(first:3){nodes{oid}} signature{isValid wasSignedByGitHub}`
+	authors(first:20){totalCount nodes{name email user{login databaseId}}} parents(first:3){nodes{oid}} signature{isValid wasSignedByGitHub}`
 
 // reviewFields ask for a review: its databaseId is an Int, which it has outgrown.
 const reviewFields = `fullDatabaseId state submittedAt authorCanPushToRepository author{__typename login ...on Bot{databaseId} ...on User{databaseId}} commit{oid}`
@@ -153,7 +153,8 @@ type (
 		Author    gqlIdentity `json:"author"`
 		Committer gqlIdentity `json:"committer"`
 		Authors   struct {
-			Nodes []gqlIdentity `json:"nodes"`
+			TotalCount int           `json:"totalCount"`
+			Nodes      []gqlIdentity `json:"nodes"`
 		} `json:"authors"`
 		Parents struct {
 			Nodes []gqlOID `json:"nodes"`
@@ -357,12 +358,12 @@ func (r *Repository) Pull(ctx context.Context, number int) (*Pull, error) {
 	var data struct {
 		Repository *gqlRepository `json:"repository"`
 	}
-	checks := !r.client.withoutChecks()
+	checks := !r.client.withoutChecks(r.installation)
 	err = r.query(ctx, withChecks(checks), v, &data)
 	var faults *graphQLError
 	if errors.As(err, &faults) && checks && faults.below("last") && !errors.Is(err, ErrForbidden) {
 		// Whether GitHub gives all of this by GraphQL nobody here knows: by REST then.
-		r.client.noChecks()
+		r.client.noChecks(r.installation)
 		checks = false
 		err = r.query(ctx, withChecks(false), v, &data)
 	}
@@ -459,16 +460,19 @@ func withChecks(checks bool) string {
 	return strings.Replace(pullQuery, "@checks@", "", 1)
 }
 
-func (c *Client) withoutChecks() bool {
+// plainFor is how long checks are read by REST before GraphQL is asked again.
+const plainFor = 30 * time.Minute
+
+func (c *Client) withoutChecks(in rules.InstallationID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.plainChecks
+	return c.cfg.Now().Before(c.plainChecks[in])
 }
 
-func (c *Client) noChecks() {
+func (c *Client) noChecks(in rules.InstallationID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.plainChecks = true
+	c.plainChecks[in] = c.cfg.Now().Add(plainFor)
 }
 
 // fileStatus is one of GraphQL's kinds of change as REST spells it.
@@ -574,11 +578,12 @@ const maxCommits = 250
 func (r *Repository) commits(ctx context.Context, g *gqlPull, p *Pull) error {
 	c := &p.Change
 	c.Commits, p.Links, p.GitHubSigned = []rules.Commit{}, map[rules.SHA][]rules.SHA{}, map[rules.SHA]bool{}
-	list := g.Commits
+	list, named := g.Commits, true
 	for {
 		for _, n := range list.Nodes {
 			k := n.Commit
 			m := rules.Commit{SHA: k.OID, Message: k.Message, Author: k.Author.identity(), Committer: k.Committer.identity(), Parents: len(k.Parents.Nodes), Verified: rules.No}
+			named = named && k.Authors.TotalCount <= len(k.Authors.Nodes)
 			for i, a := range k.Authors.Nodes {
 				if i > 0 { // the first is the author
 					m.CoAuthors = append(m.CoAuthors, a.identity())
@@ -602,7 +607,8 @@ func (r *Repository) commits(ctx context.Context, g *gqlPull, p *Pull) error {
 		}
 		list = next.Commits
 	}
-	c.CommitsComplete = rules.TriOf(len(c.Commits) == g.Commits.TotalCount && len(c.Commits) <= maxCommits)
+	// A commit with authors that are not listed is not known whole.
+	c.CommitsComplete = rules.TriOf(named && len(c.Commits) == g.Commits.TotalCount && len(c.Commits) <= maxCommits)
 	return nil
 }
 
@@ -652,7 +658,7 @@ func (r *Repository) reviews(ctx context.Context, g *gqlPull, p *Pull, self App)
 func (r *Repository) checks(ctx context.Context, head *gqlHead, asked bool, p *Pull) error {
 	whole := asked && head.Suites != nil && !head.Suites.PageInfo.HasNextPage
 	if asked && head.Suites == nil {
-		r.client.noChecks()
+		r.client.noChecks(r.installation)
 	}
 	if whole {
 		for _, s := range head.Suites.Nodes {
@@ -660,7 +666,7 @@ func (r *Repository) checks(ctx context.Context, head *gqlHead, asked bool, p *P
 			for _, k := range s.CheckRuns.Nodes {
 				if k.DatabaseID == nil || s.WorkflowRun != nil && s.WorkflowRun.DatabaseID == nil {
 					whole = false
-					r.client.noChecks()
+					r.client.noChecks(r.installation)
 					break
 				}
 				run := CheckRun{ID: *k.DatabaseID, Name: k.Name, Status: strings.ToLower(k.Status), Conclusion: strings.ToLower(k.Conclusion), ExternalID: k.ExternalID}
@@ -746,20 +752,35 @@ func (r *Repository) plainChecks(ctx context.Context, p *Pull) error {
 		}
 		o.Page = answer.NextPage
 	}
-	so := &gh.ListOptions{PerPage: 100}
+	return r.plainStatuses(ctx, p)
+}
+
+// plainStatuses reads the newest commit status of each context. The combined status
+// would be shorter, and does not say who made them.
+func (r *Repository) plainStatuses(ctx context.Context, p *Pull) error {
+	rest, err := r.rest()
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	o := &gh.ListOptions{PerPage: 100}
 	for range maxPages {
-		status, answer, err := rest.Repositories.GetCombinedStatus(ctx, r.owner, r.name, sha, so)
+		list, answer, err := rest.Repositories.ListStatuses(ctx, r.owner, r.name, string(p.Change.Head.SHA), o)
 		if err != nil {
 			return r.client.understand(ctx, err)
 		}
-		for _, s := range status.Statuses {
+		for _, s := range list { // the newest first
+			if seen[s.GetContext()] {
+				continue
+			}
+			seen[s.GetContext()] = true
 			by := rules.Actor{ID: rules.AccountID(s.GetCreator().GetID()), Login: rules.Login(s.GetCreator().GetLogin()), Type: rules.ActorType(s.GetCreator().GetType())}
 			p.Change.Checks = append(p.Change.Checks, statusCheck(s.GetContext(), s.GetState(), by))
 		}
 		if answer.NextPage == 0 {
 			return nil
 		}
-		so.Page = answer.NextPage
+		o.Page = answer.NextPage
 	}
 	return errTooLong
 }

@@ -20,7 +20,7 @@ import (
 // leaves out.
 func unlisted(method, path string) bool {
 	switch {
-	case strings.HasSuffix(path, "/rerun"), strings.HasSuffix(path, "/rerun-failed-jobs"), strings.Contains(path, "/git/ref/"), strings.Contains(path, "/git/blobs/"):
+	case strings.HasSuffix(path, "/rerun"), strings.HasSuffix(path, "/rerun-failed-jobs"), strings.Contains(path, "/git/ref/"), strings.Contains(path, "/git/blobs/"), strings.HasSuffix(path, "/statuses") && strings.Contains(path, "/commits/"):
 		return true
 	case strings.HasSuffix(path, "/contents/"): // the root folder
 		return true

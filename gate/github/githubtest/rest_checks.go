@@ -15,6 +15,23 @@ func checkRoutes() []route {
 		}},
 		{pattern: "PATCH " + repoPath + "/check-runs/{check_run_id}", who: byInstallation, need: write, serve: (*call).patchCheck},
 		{pattern: "GET " + repoPath + "/commits/{ref}/check-runs", who: byToken, need: read, list: true, query: "check_name status filter app_id", serve: (*call).listChecks},
+		{pattern: "GET " + repoPath + "/commits/{ref}/statuses", who: byToken, need: needs("statuses:read"), list: true, serve: func(c *call) (any, error) {
+			k, err := c.commitAt(c.r.PathValue("ref"))
+			if err != nil {
+				return nil, err
+			}
+			var all []*status // the newest first
+			for i := len(c.repo.statuses) - 1; i >= 0; i-- {
+				if s := c.repo.statuses[i]; s.sha == k.sha {
+					all = append(all, s)
+				}
+			}
+			return views(pageOf(c, all), func(s *status) obj {
+				v := c.g.statusView(c.repo, s)
+				v["creator"] = c.g.userOrNil(s.creator)
+				return v
+			}), nil
+		}},
 		{pattern: "GET " + repoPath + "/commits/{ref}/status", who: byToken, need: needs("statuses:read"), list: true, serve: func(c *call) (any, error) {
 			k, err := c.commitAt(c.r.PathValue("ref"))
 			if err != nil {
