@@ -371,7 +371,11 @@ func TestSpacing(t *testing.T) {
 	if err := w.orders.AddLabels(ctx, p.Number, "a"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the 21st waits a second: %v", err)
 	}
+	begun := time.Now()
 	must(t, w.orders.Dismiss(t.Context(), p.Number, id, "taking back waits for nothing"))
+	if waited := time.Since(begun); waited >= time.Second {
+		t.Errorf("taking an approval back waited %v", waited)
+	}
 	_, err = w.orders.CreateCheckRun(t.Context(), github.CheckRunSpec{Name: "sallyport", HeadSHA: rules.SHA(p.Head()), Conclusion: "success", Title: "t", Summary: "s", CompletedAt: w.clock.Now()})
 	must(t, err)
 	w.pull(p)

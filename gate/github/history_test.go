@@ -2,6 +2,9 @@ package github_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/sallyport/sallyport/gate/github"
@@ -95,6 +98,22 @@ func TestSteps(t *testing.T) {
 	}
 	if s.List[1].SignedByGitHub {
 		t.Error("a commit that was pushed is signed by GitHub")
+	}
+}
+
+// A commit can belong to several pull requests: it came by the one whose merge it is.
+func TestStepsOfSeveralPulls(t *testing.T) {
+	h := newHistory(t)
+	p := h.change(1)
+	must(t, p.Merge(h.carol, "squash", p.Head()))
+	h.wire.changing(func(r *http.Response) {
+		body, err := io.ReadAll(r.Body)
+		must(t, err)
+		other := fmt.Sprintf(`{"number":99,"state":"MERGED","baseRefName":"main","headRefOid":%q,"mergeCommit":{"oid":%q}},`, h.from, h.from)
+		r.Body = io.NopCloser(strings.NewReader(strings.Replace(string(body), `"associatedPullRequests":{"nodes":[`, `"associatedPullRequests":{"nodes":[`+other, 1)))
+	})
+	if s := h.steps(); len(s.List) != 1 || s.List[0].Pull != p.Number {
+		t.Errorf("steps: %+v, want one of pull request %d", s.List, p.Number)
 	}
 }
 

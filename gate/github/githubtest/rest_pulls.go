@@ -135,7 +135,7 @@ func (c *call) listPulls() (any, error) {
 	if c.query("direction") != "asc" {
 		slices.Reverse(all)
 	}
-	return views(pageOf(c, all), func(p *Pull) obj { return c.g.pullView(p, false) }), nil
+	return views(pageOf(c, all), c.g.shortPullView), nil
 }
 
 func cmpOr(s, otherwise string) string {
@@ -214,7 +214,7 @@ func (c *call) postRequested(p *Pull) (any, error) {
 		return nil, err
 	}
 	c.status = http.StatusCreated
-	return c.g.pullView(p, false), nil
+	return c.g.shortPullView(p), nil
 }
 
 func (c *call) deleteRequested(p *Pull) (any, error) {
@@ -234,7 +234,7 @@ func (c *call) deleteRequested(p *Pull) (any, error) {
 			p.event("review_request_removed", c.caller.user, obj{"requested_team": c.g.webhookTeamView(t)})
 		}
 	}
-	return c.g.pullView(p, false), nil
+	return c.g.shortPullView(p), nil
 }
 
 func (c *call) putMerge(p *Pull) (any, error) {

@@ -64,7 +64,7 @@ func repoRoutes() []route {
 			if c.repo.git.commits[sha] == nil {
 				return nil, refuse(http.StatusUnprocessableEntity, "No commit found for SHA: %s", sha)
 			}
-			return views(pageOf(c, c.repo.pullsOf(sha)), func(p *Pull) obj { return c.g.pullView(p, false) }), nil
+			return views(pageOf(c, c.repo.pullsOf(sha)), c.g.shortPullView), nil
 		}},
 		{pattern: "GET " + repoPath + "/compare/{basehead}", who: byToken, need: contents, list: true, serve: (*call).compare},
 		{pattern: "GET " + repoPath + "/activity", who: byToken, need: contents, query: "ref actor time_period activity_type direction before after per_page", serve: (*call).listActivity},

@@ -24,7 +24,7 @@ func (g *GitHub) pullView(p *Pull, full bool) obj {
 		"issue_url": issue, "number": p.Number, "state": p.state, "locked": false, "title": p.title, "user": g.userView(author), "body": textOrNil(p.body),
 		"created_at": stamp(p.created), "updated_at": stamp(p.updated), "closed_at": stampOrNil(p.closed), "merged_at": stampOrNil(p.mergedAt),
 		"merge_commit_sha": mergeSHA, "assignee": nil, "assignees": []any{}, "requested_reviewers": views(p.wanted, g.userView),
-		"requested_teams": views(p.wantTeam, g.teamView), "labels": views(p.labels, func(l *label) obj { return g.labelView(r, l) }), "milestone": nil,
+		"requested_teams": views(p.wantTeam, g.webhookTeamView), "labels": views(p.labels, func(l *label) obj { return g.labelView(r, l) }), "milestone": nil,
 		"draft": p.draft, "commits_url": api + "/commits", "review_comments_url": api + "/comments",
 		"review_comment_url": r.api("pulls") + "/comments{/number}", "comments_url": issue + "/comments", "statuses_url": r.api("statuses", p.headSHA),
 		"head": side(p.headRepo, p.headRef, p.headSHA), "base": side(r, p.baseRef, p.baseSHA), "author_association": r.association(p.author),
@@ -47,6 +47,14 @@ func (g *GitHub) pullView(p *Pull, full bool) obj {
 		"review_comments": 0, "maintainer_can_modify": false, "commits": len(p.commits), "additions": additions, "deletions": deletions,
 		"changed_files": len(p.files),
 	})
+	return v
+}
+
+// shortPullView is a pull request as REST lists it: there its teams are whole, which
+// in webhooks and in the long form they are not.
+func (g *GitHub) shortPullView(p *Pull) obj {
+	v := g.pullView(p, false)
+	v["requested_teams"] = views(p.wantTeam, g.teamView)
 	return v
 }
 
