@@ -73,9 +73,8 @@ func mergeable(state string) bool {
 }
 
 // mergeLooks is how often a pull request that may be merged is looked at again while
-// GitHub does not know whether it is mergeable, before only events and the sweep do.
-// One that GitHub knows not to be counts six times as fast.
-const mergeLooks = 60
+// GitHub says that it is not mergeable, before only events and the sweep do.
+const mergeLooks = 6
 
 // maxRefused is how often GitHub may refuse a kind of effect at one head before it is
 // let be. A merge is refused as long as another one is under way.
@@ -163,14 +162,13 @@ func planMerge(pl *plan, add func(effect), p *github.Pull, data *pullData, head 
 		add(effect{kind: effectEnqueue, key: fmt.Sprintf("enqueue:%s:%s:%d", ref, sha, data.Turn), node: p.NodeID})
 	case mergeable(p.Mergeable):
 		add(effect{kind: effectMerge, key: fmt.Sprintf("merge:%s:%s", ref, sha), method: mergeMethod(p.MergeMethods)})
-	case data.Looks >= mergeLooks:
 	case p.Mergeable == "UNKNOWN":
-		// GitHub finds it out, since it was asked.
-		data.Looks++
+		// GitHub finds it out, since it was asked. Every other merge makes it forget, so
+		// that how often this happens says nothing of this one.
 		pl.again = 2 * time.Second
-	default:
-		data.Looks += mergeLooks / 6
-		pl.again = 2 * time.Second << (6 * data.Looks / mergeLooks)
+	case data.Looks < mergeLooks:
+		data.Looks++
+		pl.again = time.Second << data.Looks
 	}
 }
 

@@ -150,9 +150,8 @@ func (g *Gate) redeliver(ctx context.Context) error {
 		}
 		return false
 	})
-	if err != nil {
-		return err
-	}
+	// Newest first: of what was seen before a page failed, an attempt that arrived was
+	// seen before those that did not.
 	n := 0
 	for guid, id := range failed {
 		if arrived[guid] {
@@ -166,6 +165,9 @@ func (g *Gate) redeliver(ctx context.Context) error {
 			return err
 		}
 		g.cfg.Log.InfoContext(ctx, "asked GitHub to send a delivery again", slog.String("delivery", guid))
+	}
+	if err != nil {
+		return err // the next sweep begins where this one did
 	}
 	if n > 0 {
 		// Whether these arrive now is seen by the next sweep.
