@@ -90,8 +90,9 @@ func (g *Gate) judge(ctx context.Context, at *place, policies rules.Policies, p 
 			if err := g.modes(ctx, at, c, r); err != nil {
 				return d, err
 			}
-		case (has(d, codeRequiredUnknown) || d.AutoApproval && has(d, codeBaseUnguarded)) && r.Protection == nil:
-			protection, err := at.Protection(ctx, c.Base.Ref, g.app.ID)
+		case has(d, codeRequiredUnknown) && (r.Protection == nil || r.Protection.Required == nil),
+			d.AutoApproval && has(d, codeBaseUnguarded) && r.Protection == nil:
+			protection, err := at.Protection(ctx, c.Base.Ref, g.app.ID, has(d, codeRequiredUnknown))
 			if err != nil {
 				return d, fmt.Errorf("reading what %q requires: %w", c.Base.Ref, err)
 			}
@@ -129,8 +130,25 @@ func (r *readings) apply(p *github.Pull) {
 		c.Files[i].Mode = r.Modes[c.Files[i].Path]
 	}
 	if r.Protection != nil {
-		c.BaseGuarded, c.RequiredChecks = r.Protection.Guarded, r.Protection.Required
+		c.BaseGuarded, c.RequiredChecks = r.Protection.Guarded, nil
+		for _, k := range r.Protection.Required {
+			c.RequiredChecks = append(c.RequiredChecks, named(k, p.CheckRuns))
+		}
+		if r.Protection.Required != nil && c.RequiredChecks == nil {
+			c.RequiredChecks = []rules.RequiredCheck{} // known to be none
+		}
 	}
+}
+
+// named is a required check with the name of its App, of which a branch's protection
+// tells the number alone: one that has reported is known by name.
+func named(k rules.RequiredCheck, runs []github.CheckRun) rules.RequiredCheck {
+	for _, r := range runs {
+		if k.App != "" && k.App == github.AppNumber(r.AppID) {
+			k.App = r.App
+		}
+	}
+	return k
 }
 
 // pushers finds who pushed: in the events that came, and in the activity of the

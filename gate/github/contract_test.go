@@ -62,7 +62,7 @@ func TestEveryMethodFitsTheDescription(t *testing.T) {
 		{"Pull", func() error { _, err := r.Pull(ctx, p.Number); return err }},
 		{"Jobs", func() error { _, err := r.Jobs(ctx, rules.RunID(run.ID)); return err }},
 		{"Tree", func() error { _, err := r.Tree(ctx, head); return err }},
-		{"Protection", func() error { _, err := r.Protection(ctx, "main", rules.AppID(w.app.ID)); return err }},
+		{"Protection", func() error { _, err := r.Protection(ctx, "main", rules.AppID(w.app.ID), true); return err }},
 		{"LastPush", func() error { _, _, err := r.LastPush(ctx, "refs/heads/feature", head); return err }},
 		{"Members", func() error {
 			_, err := r.Members(ctx, "acme", map[string]rules.TeamID{"acme/sre": rules.TeamID(w.sre.ID)}, []rules.Actor{actor(w.bob), actor(w.eve)})

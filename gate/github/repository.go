@@ -125,9 +125,8 @@ type Protection struct {
 	Guarded rules.Tri `json:"guarded"`
 	// Required are the required checks but our own; App is "" where any source
 	// counts, and a number after "#" where only the id is known: an App's name cannot
-	// be asked for by its id. Nil is unknown. Where the rulesets show the guard, those
-	// of classic protection are not among them.
-	Required []rules.RequiredCheck `json:"required"`
+	// be asked for by its id. Nil is unknown.
+	Required []rules.RequiredCheck `json:"required,omitzero"`
 	// Queue says that a merge queue is required.
 	Queue bool `json:"queue,omitzero"`
 }
@@ -151,23 +150,32 @@ func (p *Protection) require(name string, app, own rules.AppID, slug rules.Slug)
 	case app == actionsAppID:
 		k.App = "github-actions"
 	case app > 0: // 0 and -1 are any source
-		k.App = rules.Slug(fmt.Sprintf("#%d", app))
+		k.App = AppNumber(app)
 	}
 	p.Required = append(p.Required, k)
 }
 
-// Protection reads what a branch requires: the rules of all rulesets, and where
-// these do not show the guard classic protection too, as far as the installation may
-// see it (https://docs.github.com/rest/repos/rules,
-// https://docs.github.com/rest/branches/branch-protection).
-func (r *Repository) Protection(ctx context.Context, branch string, app rules.AppID) (Protection, error) {
+// AppNumber stands for the slug of an App of which the number alone is known.
+func AppNumber(app rules.AppID) rules.Slug { return rules.Slug(fmt.Sprintf("#%d", app)) }
+
+// Protection reads what a branch requires: the rules of all rulesets, and classic
+// protection as far as the installation may see it
+// (https://docs.github.com/rest/repos/rules,
+// https://docs.github.com/rest/branches/branch-protection). Where the rulesets show
+// the guard, classic protection costs a request that only its checks are worth: it is
+// made if checks asks for them, and otherwise they are unknown.
+func (r *Repository) Protection(ctx context.Context, branch string, app rules.AppID, checks bool) (Protection, error) {
 	self, err := r.client.Self(ctx)
 	if err != nil {
 		return Protection{}, err
 	}
 	out := Protection{Guarded: rules.No, Required: []rules.RequiredCheck{}}
-	if err := r.branchRules(ctx, branch, app, self.Slug, &out); err != nil || out.Guarded == rules.Yes {
-		return out, err
+	if err := r.branchRules(ctx, branch, app, self.Slug, &out); err != nil {
+		return Protection{}, err
+	}
+	if out.Guarded == rules.Yes && !checks {
+		out.Required = nil
+		return out, nil
 	}
 	var b struct {
 		Protected  bool `json:"protected"`

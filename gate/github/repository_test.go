@@ -153,6 +153,10 @@ func TestProtection(t *testing.T) {
 				{Context: "sallyport", AppID: w.app.ID}, {Context: "test", AppID: 15368}, {Context: "lint"}, {Context: "size", AppID: w.app.ID}, {Context: "scan", AppID: w.agentApp.ID},
 			}})
 		}, want: rules.Yes, queue: true, checks: []rules.RequiredCheck{{Name: "test", App: "github-actions"}, {Name: "lint"}, {Name: "size", App: "sallyport"}, {Name: "scan", App: "#AGENT"}}},
+		{name: "a ruleset pins our check, classic protection others", protect: func(w *world) {
+			w.repo.AddRuleset(githubtest.Ruleset{Branches: []string{branch}, Checks: []githubtest.RequiredCheck{{Context: "sallyport", AppID: w.app.ID}}})
+			w.repo.Protect(branch, &githubtest.Protection{Checks: []githubtest.RequiredCheck{{Context: "test", AppID: 15368}}})
+		}, want: rules.Yes, checks: []rules.RequiredCheck{{Name: "test", App: "github-actions"}}},
 		{name: "a ruleset takes our check from anybody", protect: func(w *world) {
 			w.repo.AddRuleset(githubtest.Ruleset{Branches: []string{branch}, Checks: []githubtest.RequiredCheck{{Context: "sallyport"}}})
 		}, want: rules.Unknown, checks: []rules.RequiredCheck{{Name: "sallyport"}}},
@@ -194,7 +198,7 @@ func TestProtection(t *testing.T) {
 			}
 			w := newWorld(t, setting{permissions: may})
 			c.protect(w)
-			got, err := w.orders.Protection(t.Context(), branch, rules.AppID(w.app.ID))
+			got, err := w.orders.Protection(t.Context(), branch, rules.AppID(w.app.ID), true)
 			must(t, err)
 			if got.Guarded != c.want || got.Queue != c.queue {
 				t.Errorf("guarded %v, queue %v; want %v, %v", got.Guarded, got.Queue, c.want, c.queue)
@@ -204,6 +208,12 @@ func TestProtection(t *testing.T) {
 			}
 			if !slices.Equal(got.Required, c.checks) || got.Required == nil {
 				t.Errorf("required %v, want %v", got.Required, c.checks)
+			}
+			// Who does not ask for the checks is told of none where they are not all known.
+			less, err := w.orders.Protection(t.Context(), branch, rules.AppID(w.app.ID), false)
+			must(t, err)
+			if less.Guarded != got.Guarded || less.Required != nil && !slices.Equal(less.Required, got.Required) {
+				t.Errorf("without its checks: %+v, want %+v or no checks", less, got)
 			}
 		})
 	}
