@@ -263,7 +263,11 @@ func (g *Gate) arrival(ctx context.Context, at *place, branch string, row store.
 	if v := g.version(row); v.State == rules.PolicyInForce {
 		under = v.Policy.Digest()
 	}
-	if data.Head == "" || data.Head != step.PullHead || data.Decision.Verdict != rules.VerdictAllow || data.Policy != under || under == "" {
+	judged := data.Policy
+	if row.Path == rules.FloorPath {
+		judged = data.Floor
+	}
+	if data.Head == "" || data.Head != step.PullHead || data.Decision.Verdict != rules.VerdictAllow || judged != under || under == "" {
 		return rules.ArrivalUngated, nil
 	}
 	return rules.ArrivalPassed, nil

@@ -14,17 +14,17 @@ import (
 
 // ProtectedPaths are the path patterns that always get the strictest treatment,
 // whatever a policy says: what decides who may do what in a repository (its
-// workflows, owners, actions and this program's own policy under .github), what
-// changes the meaning of other files, what runs on the machine of whoever opens
-// the repository, and what steers coding agents. A policy may add to them and
-// take nothing out. Case and Unicode form make no difference.
+// workflows, owners, actions, this program's own policy under .github and the
+// organisation's floor), what changes the meaning of other files, what runs on the
+// machine of whoever opens the repository, and what steers coding agents. A policy
+// may add to them and take nothing out. Case and Unicode form make no difference.
 //
 // CODEOWNERS is listed where GitHub reads it
 // (https://docs.github.com/repositories/managing-your-repositorys-settings-and-features/customizing-your-repository/about-code-owners).
 // An action's metadata file makes an action of any directory.
 func ProtectedPaths() []string {
 	return []string{
-		".github/**",
+		".github/**", FloorPath,
 		"CODEOWNERS", "docs/CODEOWNERS", ".github/CODEOWNERS",
 		"**/action.yml", "**/action.yaml",
 		"**/.gitattributes", "**/.gitmodules",
