@@ -7,162 +7,91 @@ import (
 
 	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
-	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/rules"
 )
 
-// inForce is the version of the policy that is in force.
-func (w *world) inForce() (version int64, deleted bool) {
-	w.t.Helper()
-	p, err := w.store.Policy(w.t.Context(), rules.RepositoryID(w.repo.ID), rules.PolicyPath)
-	must(w.t, err)
-	return p.Version, p.Deleted
-}
+// noMerge is the ordinary policy without merging, so that what is approved stays
+// open.
+var noMerge = strings.Replace(policyText, "    merge: true\n", "", 1)
 
-// alerts counts the ledger's alerts.
-func (w *world) alerts() (n int) {
-	w.t.Helper()
-	must(w.t, w.store.LedgerLeaves(w.t.Context(), 0, 1<<40, func(_ int64, leaf, _, _ []byte) error {
-		r, err := ledger.ParseLeaf(leaf)
-		if r.Kind == ledger.KindAlert {
-			n++
-		}
-		return err
-	}))
-	return n
-}
-
-var looser = strings.Replace(policyText, "docs/**", "docs/**, notes/**", 1)
-
-func TestAPolicyComesIntoForceByAPullRequestThatPassed(t *testing.T) {
+// However GitHub merges it, a policy's change that passed is in force.
+func TestAVersionThatPassedByEachMethod(t *testing.T) {
 	for _, method := range []string{"merge", "squash", "rebase"} {
 		t.Run(method, func(t *testing.T) {
 			w := newWorld(t, policyText)
-			waits := w.commit("writer/notes", githubtest.Commit{Files: map[string]githubtest.File{"notes/a.md": githubtest.Text("a\n")}})
-			p := w.open(w.dave, "loosen", map[string]string{rules.PolicyPath: looser})
+			p := w.open(w.alice, "policy", map[string]string{rules.PolicyPath: looserPolicy})
 			w.settle()
 			w.want(p, "action_required", "SP103")
-			w.want(waits, "action_required", "SP102")
-			w.try(p.Approve(w.bob, ""))
+			w.approve(p, w.bob)
 			w.settle()
-			w.want(p, "success")
 			must(t, p.Merge(w.dave, method, ""))
 			w.settle()
-			if v, _ := w.inForce(); v != 2 {
-				t.Fatalf("version %d is in force, want 2", v)
+			if v, alerts := w.versionOf(w.repo, rules.PolicyPath), w.alerted(); v != 2 || len(alerts) != 0 {
+				t.Errorf("version %d is in force with the alerts %v, want 2 and none", v, alerts)
 			}
-			if !waits.See().Merged {
-				t.Errorf("what the new policy allows still waits: %s", w.dump(waits))
-			}
-			if n := w.alerts(); n != 0 {
-				t.Errorf("%d alerts", n)
-			}
-			w.verify()
 		})
 	}
 }
 
-func TestAPolicyThatDidNotPassRaisesAnAlertOnce(t *testing.T) {
-	w := newWorld(t, policyText)
-	w.push(w.carol, "main", map[string]string{rules.PolicyPath: looser})
+// A floor is a policy like any other: its change comes into force by a pull request
+// that passed under it, and is protected where it lies.
+func TestAFloorThatPassed(t *testing.T) {
+	w := newWorld(t, noMerge)
+	floor := w.withFloor(strictFloor)
+	floor.CommitTo(w.carol, "main", "Add the policy", map[string]string{rules.PolicyPath: policyText})
+	w.sre.Access(floor, "write")
+	floor.Collaborator(w.alice, "write")
 	w.settle()
-	w.push(w.carol, "main", map[string]string{"README.md": "more\n"})
+	w.adopt("acme/.github")
 	w.settle()
-	if v, _ := w.inForce(); v != 1 || w.alerts() != 1 {
-		t.Errorf("version %d is in force with %d alerts, want 1 and 1", v, w.alerts())
-	}
-	// An administrator may adopt what stands there.
-	w.adopt("acme/orders")
+	held := w.docs(map[string]string{"docs/a.md": "x\n"})
 	w.settle()
-	if v, _ := w.inForce(); v != 2 {
-		t.Errorf("version %d is in force, want 2", v)
-	}
-	w.verify()
-}
+	w.want(held, "action_required", "SP301")
 
-func TestAPolicyForcedBackStaysInForce(t *testing.T) {
-	w := newWorld(t, looser)
-	old := w.repo.Head("main")
-	p := w.open(w.dave, "tighten", map[string]string{rules.PolicyPath: policyText})
-	w.settle()
-	w.try(p.Approve(w.bob, ""))
-	w.settle()
-	must(t, p.Merge(w.dave, "squash", ""))
-	w.settle()
-	must(t, w.repo.Push(w.carol, "main", old))
-	w.settle()
-	if v, _ := w.inForce(); v != 2 || w.alerts() != 1 {
-		t.Errorf("version %d is in force with %d alerts, want 2 and 1", v, w.alerts())
-	}
-	held := w.commit("writer/notes", githubtest.Commit{Files: map[string]githubtest.File{"notes/a.md": githubtest.Text("a\n")}})
-	w.settle()
-	w.want(held, "action_required", "SP102")
-}
-
-func TestAMergeMadeElsewhereBringsNoPolicy(t *testing.T) {
-	w := newWorld(t, policyText)
-	p := w.open(w.dave, "honest", map[string]string{rules.PolicyPath: strings.Replace(policyText, "docs/**", "docs/**, more/**", 1)})
-	w.settle()
-	w.try(p.Approve(w.bob, ""))
-	w.settle()
-	w.want(p, "success")
-	// A merge of the approved head with another policy in it.
-	evil := w.repo.Commit(githubtest.Commit{
-		Message: "Merge", Parents: []string{w.repo.Head("main"), p.Head()}, Author: githubtest.Identity{Name: "carol", Email: "carol@example.com"},
-		Files: map[string]githubtest.File{rules.PolicyPath: githubtest.Text(looser)},
-	})
-	must(t, w.repo.Push(w.carol, "main", evil))
-	w.settle()
-	if v, _ := w.inForce(); v != 1 {
-		t.Errorf("version %d is in force, want 1", v)
-	}
-}
-
-func TestADeletedPolicyDenies(t *testing.T) {
-	w := newWorld(t, policyText)
-	_, err := w.repo.PushCommit(w.dave, "delete", githubtest.Commit{Message: "x", Author: githubtest.Identity{Name: "dave", Email: w.dave.Email()}, Files: map[string]githubtest.File{rules.PolicyPath: githubtest.Removed()}})
+	floor.CommitTo(w.alice, "loosen", "Loosen", map[string]string{rules.FloorPath: policyText})
+	p, err := floor.OpenPull(w.alice, githubtest.PullSpec{Head: "loosen", Title: "Loosen"})
 	must(t, err)
-	p, err := w.repo.OpenPull(w.dave, githubtest.PullSpec{Head: "delete", Title: "Delete it"})
-	must(t, err)
-	other := w.open(w.agent, "writer/x", docs("x"))
 	w.settle()
-	w.try(p.Approve(w.bob, ""))
-	w.settle()
-	must(t, p.Merge(w.dave, "merge", ""))
-	w.settle()
-	if _, deleted := w.inForce(); !deleted {
-		t.Error("it is not deleted")
+	check := func() githubtest.CheckState { return floor.CheckRun(p.Head(), gate.CheckName).See() }
+	if s := check(); s.Conclusion != "action_required" || !strings.Contains(s.Text, "`SP103`") {
+		t.Errorf("the floor's change is not protected: %q\n%s", s.Conclusion, s.Text)
 	}
-	w.want(other, "failure", "SP004")
+	w.approve(p, w.bob)
+	w.settle()
+	if s := check(); s.Conclusion != "success" {
+		t.Fatalf("the check says %q:\n%s", s.Conclusion, s.Text)
+	}
+	must(t, p.Merge(w.carol, "squash", ""))
+	w.settle()
+	if v, alerts := w.versionOf(floor, rules.FloorPath), w.alerted(); v != 2 || len(alerts) != 0 {
+		t.Errorf("version %d of the floor is in force with the alerts %v, want 2 and none", v, alerts)
+	}
+	w.want(held, "success")
 }
 
-func TestAPolicyIsLintedInThePullRequest(t *testing.T) {
-	w := newWorld(t, policyText)
-	p := w.open(w.dave, "broken", map[string]string{rules.PolicyPath: policyText + "enviroments: {}\n"})
+// Without named checks those count that the base branch requires from a pinned
+// source, of rulesets and of classic protection alike.
+func TestRequiredChecksOfBothKindsCount(t *testing.T) {
+	w := newWorld(t, strings.Replace(noMerge, "    after: [test]\n", "", 1))
+	scanner := w.g.App(githubtest.AppConfig{Slug: "scanner", Permissions: map[string]string{"checks": "write"}})
+	w.repo.Protect("main", &githubtest.Protection{Checks: []githubtest.RequiredCheck{{Context: "scan", AppID: scanner.ID}, {Context: "test", AppID: 15368}}})
+	p := w.docs(map[string]string{"docs/a.md": "x\n"})
 	w.settle()
-	s := w.repo.CheckRun(p.Head(), gate.CheckName).See()
-	if len(s.Annotations) == 0 || s.Annotations[0].Path != rules.PolicyPath || s.Annotations[0].Level != "failure" || s.Annotations[0].StartLine < 12 {
-		t.Errorf("annotations: %+v", s.Annotations)
-	}
-}
-
-func TestObserveOnlySays(t *testing.T) {
-	w := newWorld(t, "version: 1\nmode: observe\n"+strings.TrimPrefix(policyText, "version: 1\n"))
-	safe, held := w.green("writer/safe"), w.open(w.agent, "writer/held", sql("held"))
+	w.want(p, "action_required", "SP401")
+	w.repo.AddCheck(w.g.Actions(), p.Head(), "scan", "success") // another App's of that name
 	w.settle()
-	w.want(safe, "neutral", "SP010")
-	w.want(held, "neutral", "SP010", "SP301")
-	for _, p := range []*githubtest.Pull{safe, held} {
-		if s := p.See(); s.Merged || len(s.Reviews)+len(s.Comments)+len(s.Waiting)+len(s.Labels) > 0 {
-			t.Errorf("it did more than say: %s", w.dump(p))
-		}
+	w.want(p, "action_required", "SP401")
+	w.repo.AddCheck(scanner, p.Head(), "scan", "success")
+	w.settle()
+	w.want(p, "success", "SP410")
+	if w.approvals(p) != 1 {
+		t.Errorf("it is not approved: %s", w.dump(p))
 	}
 }
 
 func TestRerunMakesANewCheckRun(t *testing.T) {
 	w := newWorld(t, policyText)
-	p := w.open(w.agent, "writer/a", sql("a"))
-	w.settle()
+	p := w.fix()
 	first := w.repo.CheckRun(p.Head(), gate.CheckName)
 	must(t, first.Rerequest(w.dave))
 	w.settle()
@@ -175,50 +104,68 @@ func TestRerunMakesANewCheckRun(t *testing.T) {
 func TestMergeGroups(t *testing.T) {
 	w := newWorld(t, noMerge)
 	w.repo.AddRuleset(githubtest.Ruleset{Branches: []string{"main"}, MergeQueue: true})
-	p := w.green("writer/queued")
+	p := w.docs(map[string]string{"docs/a.md": "x\n"})
 	w.settle()
 	w.want(p, "success")
 	must(t, p.Enqueue(w.dave))
 	w.settle()
 	if !p.See().Merged {
-		heads := w.repo.QueueHeads("main")
-		t.Errorf("it is not merged: %s, groups %v", w.dump(p), heads)
-		for _, h := range heads {
-			c, text := w.says(h)
-			t.Logf("%s: %s\n%s", h, c, text)
-		}
+		t.Errorf("it is not merged: %s, groups %v", w.dump(p), w.repo.QueueHeads("main"))
 	}
 }
 
+// What a queue holds is judged as it was queued: a group with a change that is not
+// allowed fails, whoever queued it.
+func TestAMergeGroupWithWhatIsHeldFails(t *testing.T) {
+	w := newWorld(t, noMerge)
+	w.repo.AddRuleset(githubtest.Ruleset{Branches: []string{"main"}, MergeQueue: true})
+	p := w.docs(map[string]string{"docs/a.md": "x\n"})
+	w.settle()
+	must(t, p.Enqueue(w.dave))
+	groups := w.repo.QueueHeads("main")
+	if len(groups) != 1 {
+		t.Fatalf("groups %v, want one", groups)
+	}
+	// Its check turns red before the group is looked at.
+	w.tests(p.Head(), "failure")
+	w.settle()
+	if got, text := w.says(groups[0]); got != "failure" || p.See().Merged {
+		t.Errorf("the group's check says %q: %s\n%s", got, w.dump(p), text)
+	}
+}
+
+// What takes an approval back acts although nothing can be recorded; what opens
+// something waits for the ledger.
 func TestDismissalActsWithoutTheLedger(t *testing.T) {
 	w := newWorld(t, noMerge)
-	p := w.green("writer/a")
+	p := w.docs(map[string]string{"docs/a.md": "x\n"})
 	w.settle()
 	if w.approvals(p) != 1 {
 		t.Fatalf("it is not approved: %s", w.dump(p))
 	}
+	other := w.open(w.agent, "writer/other", map[string]string{"docs/b.md": "x\n"})
+	w.settle()
 	w.tests(p.Head(), "failure")
+	w.tests(other.Head(), "success")
 	must(t, w.g.Settle(t.Context()))
-	work, err := w.store.Take(t.Context(), "test", w.clock.Now(), 1e9)
-	must(t, err)
 	mend := w.gate.BreakLedger()
-	if err := w.gate.Reconcile(t.Context(), work); err == nil {
-		t.Error("nothing failed although nothing could be recorded")
-	}
-	if w.approvals(p) != 0 {
-		t.Errorf("the approval stands: %s", w.dump(p))
-	}
-	// What opens something waits for the ledger, and comes after it.
-	other := w.green("writer/b")
-	must(t, w.g.Settle(t.Context()))
+	w.clock.Advance(time.Second)
+	failed := 0
 	for {
-		work, err := w.store.Take(t.Context(), "test", w.clock.Now(), 1e9)
+		work, err := w.store.Take(t.Context(), "test", w.clock.Now(), time.Second)
 		if err != nil {
 			break
 		}
 		if err := w.gate.Reconcile(t.Context(), work); err != nil {
+			failed++
 			must(t, w.store.Fail(t.Context(), work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
 		}
+	}
+	if failed == 0 {
+		t.Error("nothing failed although nothing could be recorded")
+	}
+	if w.approvals(p) != 0 {
+		t.Errorf("the approval stands: %s", w.dump(p))
 	}
 	if got, _ := w.says(other.Head()); got == "success" || w.approvals(other) != 0 {
 		t.Errorf("it was opened without a record: the check says %q, %s", got, w.dump(other))

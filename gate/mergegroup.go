@@ -11,8 +11,8 @@ import (
 	"github.com/sallyport/sallyport/rules"
 )
 
-// codeHeadUnknown is what a merge group waits for where one of its pull requests was not
-// judged at the head that it was queued with.
+// codeHeadUnknown is what a merge group fails for where one of its pull requests does
+// not stand open at the head that it was queued with.
 const codeHeadUnknown rules.Code = "SP023"
 
 // mergeGroup says on a merge group's commit whether all of its pull requests are
@@ -40,17 +40,15 @@ func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
 	}
 	var ds []rules.Decision
 	var pulls []pullData
+	var policies rules.Policies
 	for _, m := range members {
-		data, err := g.siblingKnown(ctx, at, m.Number, m.Head)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			ds = append(ds, rules.Decision{Verdict: rules.VerdictWait, Reasons: []rules.Reason{{
-				Code: codeHeadUnknown, Verdict: rules.VerdictWait, SHA: m.Head, Text: fmt.Sprintf("pull request %d was not judged at the commit that it was queued with", m.Number),
-			}}})
-		case err != nil:
+		var data pullData
+		if data, policies, err = g.member(ctx, at, m); err != nil {
 			return err
-		default:
-			ds, pulls = append(ds, data.Decision), append(pulls, data)
+		}
+		ds, pulls = append(ds, data.Decision), append(pulls, data)
+		if data.Decision.Verdict != rules.VerdictAllow {
+			break // one is enough to fail all
 		}
 	}
 	d := rules.Strictest(ds...)
@@ -75,7 +73,7 @@ func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
 	spec.HeadSHA, spec.ExternalID, spec.CompletedAt = work.Key.SHA, short(key), g.cfg.Now()
 	spec.Text += "\n\n" + witness
 	t := task{
-		g: g, at: at, work: work, head: work.Key.SHA, old: data.ID, id: digest, decision: d, subject: pullSubject(at.id, 0, work.Key.SHA),
+		g: g, at: at, work: work, head: work.Key.SHA, old: data.ID, id: digest, decision: d, policies: policies, subject: pullSubject(at.id, 0, work.Key.SHA),
 		plan: plan{effects: []effect{{
 			kind: effectCheck, key: key, sha: work.Key.SHA, digest: digest, run: data.Check, check: &spec, closes: spec.Conclusion == conclusionFailure,
 		}}},
@@ -87,6 +85,27 @@ func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
 		},
 	}
 	return t.run(ctx)
+}
+
+// member judges a pull request of a group anew: it is about to be merged, and an event
+// may still be on its way that takes back what was decided.
+func (g *Gate) member(ctx context.Context, at *place, m github.QueueEntry) (pullData, rules.Policies, error) {
+	var data pullData
+	if err := g.subject(ctx, pullKey(at.id, m.Number), &data); err != nil {
+		return data, rules.Policies{}, err
+	}
+	p, err := at.Pull(ctx, m.Number)
+	switch {
+	case err != nil && !errors.Is(err, github.ErrNotFound):
+		return data, rules.Policies{}, fmt.Errorf("reading pull request %d: %w", m.Number, err)
+	case err == nil && p.Change.Repository.ID == at.id && p.State == "open" && p.Change.Head.SHA == m.Head:
+		policies, err := g.conclude(ctx, at, p, &data)
+		return data, policies, err
+	}
+	data.Decision = rules.Decision{Verdict: rules.VerdictWait, Reasons: []rules.Reason{{
+		Code: codeHeadUnknown, Verdict: rules.VerdictWait, SHA: m.Head, Text: fmt.Sprintf("pull request %d does not stand open at the commit that it was queued with", m.Number),
+	}}}
+	return data, rules.Policies{}, nil
 }
 
 // queueBranch is the branch whose queue a group's branch is of:

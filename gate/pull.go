@@ -32,6 +32,8 @@ type pullData struct {
 	// Policy is the digest of the repository's policy that it was judged under, ""
 	// if none was in force.
 	Policy string `json:"policy,omitzero"`
+	// Floor is that of the organisation's floor.
+	Floor string `json:"floor,omitzero"`
 	// Annotations are what is wrong in a policy that the pull request brings, on its
 	// lines.
 	Annotations []github.Annotation `json:"annotations,omitzero"`
@@ -115,25 +117,10 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 			return g.setSubject(tx, work.Key, data.Head, false, data)
 		})
 	}
-	if data.Head != p.Change.Head.SHA {
-		data.Head, data.Refused, data.Looks, data.Annotations = p.Change.Head.SHA, nil, 0, nil
-		if err := g.lintChange(ctx, at, p, &data); err != nil {
-			return err
-		}
-	}
-	policies, err := g.policiesOf(ctx, at, p.Policy.State)
+	policies, err := g.conclude(ctx, at, p, &data)
 	if err != nil {
 		return err
 	}
-	data.Decision, err = g.judge(ctx, at, policies, p, &data.Readings)
-	if err != nil {
-		return err
-	}
-	data.Policy = policies.Repository.Policy.Digest()
-	if data.ID = decisionID(work.Key, data.Head, policies, data.Decision); data.ID != old.ID {
-		data.Turn++
-	}
-
 	var head headData
 	if p.Change.Head.SHA.Valid() {
 		if err := g.subject(ctx, headKey(at.id, p.Change.Head.SHA), &head); err != nil {
@@ -203,6 +190,29 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 		},
 	}
 	return t.run(ctx)
+}
+
+// conclude judges an open pull request, from what was concluded about it before.
+func (g *Gate) conclude(ctx context.Context, at *place, p *github.Pull, data *pullData) (rules.Policies, error) {
+	if data.Head != p.Change.Head.SHA {
+		data.Head, data.Refused, data.Looks, data.Annotations = p.Change.Head.SHA, nil, 0, nil
+		if err := g.lintChange(ctx, at, p, data); err != nil {
+			return rules.Policies{}, err
+		}
+	}
+	policies, err := g.policiesOf(ctx, at, p.Policy.State)
+	if err != nil {
+		return policies, err
+	}
+	if data.Decision, err = g.judge(ctx, at, policies, p, &data.Readings); err != nil {
+		return policies, err
+	}
+	data.Policy, data.Floor = policies.Repository.Policy.Digest(), policies.Floor.Policy.Digest()
+	before := data.ID
+	if data.ID = decisionID(pullKey(at.id, p.Change.Number), data.Head, policies, data.Decision); data.ID != before {
+		data.Turn++
+	}
+	return policies, nil
 }
 
 // siblingKnown says what is known of another pull request at a head, or
