@@ -1,6 +1,8 @@
 package gate_test
 
 import (
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -176,4 +178,41 @@ func TestDismissalActsWithoutTheLedger(t *testing.T) {
 	w.want(other, "success")
 	w.want(p, "action_required", "SP402")
 	w.verify()
+}
+
+// Work that fails again and again is set apart and said in the log, disturbs nothing
+// else, and has another try at the next event.
+func TestPoisonIsSetApartAndSaid(t *testing.T) {
+	var log strings.Builder
+	w := newWorld(t, policyText, func(_ *world, c *gate.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	bad := w.open(w.agent, "writer/bad", map[string]string{"src/a.go": "x\n"})
+	good := w.open(w.agent, "writer/good", map[string]string{"src/b.go": "x\n"})
+	w.g.Fail(githubtest.Fault{Kind: githubtest.ServerError, Times: -1, Path: "/graphql", When: func(r githubtest.Request) bool {
+		return strings.Contains(string(r.Body), fmt.Sprintf(`"number":%d`, bad.Number))
+	}})
+	must(t, w.g.Settle(t.Context()))
+	for range 400 {
+		work, err := w.store.Take(t.Context(), "test", w.clock.Now(), time.Minute)
+		if err != nil {
+			w.clock.Advance(50 * time.Millisecond)
+			continue
+		}
+		if err := w.gate.Reconcile(t.Context(), work); err != nil {
+			must(t, w.store.Fail(t.Context(), work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
+		}
+	}
+	poisoned, err := w.store.Poisoned(t.Context())
+	must(t, err)
+	if len(poisoned) != 1 || poisoned[0].Key.Number != int64(bad.Number) {
+		t.Fatalf("set apart: %v, want pull request %d alone", poisoned, bad.Number)
+	}
+	w.want(good, "action_required", "SP301")
+	must(t, w.gate.Sweep(t.Context()))
+	if !strings.Contains(log.String(), "set apart") || !strings.Contains(log.String(), poisoned[0].Key.String()) {
+		t.Errorf("the log does not tell of it:\n%s", log.String())
+	}
+	w.g.Heal()
+	must(t, bad.Edit(w.alice, "Again", ""))
+	w.settle()
+	w.want(bad, "action_required", "SP301")
 }

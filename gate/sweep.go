@@ -42,7 +42,21 @@ func (g *Gate) sweeps(ctx context.Context) {
 // held too long. And it has GitHub send again what did not arrive.
 func (g *Gate) Sweep(ctx context.Context) error {
 	ctx = github.WithHousekeeping(ctx)
-	return errors.Join(g.sweepInstallations(ctx), g.sweepHeld(ctx), g.redeliver(ctx), g.forget(ctx))
+	return errors.Join(g.tellPoisoned(ctx), g.sweepInstallations(ctx), g.sweepHeld(ctx), g.redeliver(ctx), g.forget(ctx))
+}
+
+// tellPoisoned says what was set apart, for as long as it is: nobody looks at it
+// until an event names it again.
+func (g *Gate) tellPoisoned(ctx context.Context) error {
+	all, err := g.cfg.Store.Poisoned(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range all {
+		g.cfg.Log.ErrorContext(ctx, "work is set apart after it failed too often", slog.String("key", w.Key.String()), slog.String("repository", w.FullName),
+			slog.Time("since", w.PoisonedAt), slog.Int("attempts", w.Attempts), slog.String("cause", w.Error))
+	}
+	return nil
 }
 
 // sweepInstallations marks installations that are not known yet, and every
