@@ -216,3 +216,18 @@ func TestPoisonIsSetApartAndSaid(t *testing.T) {
 	w.settle()
 	w.want(bad, "action_required", "SP301")
 }
+
+// An approval that runs out closes the door by itself.
+func TestAnApprovalRunsOut(t *testing.T) {
+	w := newWorld(t, strings.Replace(policyText, "gate: human", "gate: human\n    max_age: 30m", 1))
+	p := w.fix()
+	w.approve(p, w.bob)
+	w.settle()
+	w.want(p, "success", "SP302")
+	w.clock.Advance(25 * time.Minute)
+	w.settle()
+	w.want(p, "success", "SP302")
+	w.clock.Advance(6 * time.Minute)
+	w.settle()
+	w.want(p, "action_required", "SP315")
+}

@@ -227,3 +227,29 @@ func short(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:8])
 }
+
+// expires is after how long the first approval that counts is too old, by its
+// environment's max_age: then a green check turns back without an event. 0 is never.
+func expires(policies rules.Policies, d rules.Decision, c *rules.Change) time.Duration {
+	var first time.Duration
+	for _, n := range d.Needs {
+		v := policies.Repository
+		if n.Floor {
+			v = policies.Floor
+		}
+		if v.Policy == nil || v.Policy.Environments[n.Environment] == nil || v.Policy.Environments[n.Environment].MaxAge <= 0 {
+			continue
+		}
+		limit := time.Duration(v.Policy.Environments[n.Environment].MaxAge)
+		for _, r := range c.Reviews {
+			if r.State != rules.ReviewApproved || !slices.ContainsFunc(n.Approved, r.User.Login.Equal) {
+				continue
+			}
+			// A moment later it surely is.
+			if left := r.SubmittedAt.Add(limit).Sub(c.Now) + time.Second; left > 0 && (first == 0 || left < first) {
+				first = left
+			}
+		}
+	}
+	return first
+}

@@ -128,6 +128,9 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 		}
 	}
 	pl := planPull(p, &data, head)
+	if left := expires(policies, data.Decision, &p.Change); left > 0 && (pl.again == 0 || left < pl.again) {
+		pl.again = left
+	}
 	g.cfg.Log.InfoContext(ctx, "judged", slog.String("repository", at.fullName), slog.Int("pull_request", data.Number),
 		slog.String("sha", string(data.Head)), slog.String("verdict", string(data.Decision.Verdict)), slog.String("decision", data.ID), slog.Int("effects", len(pl.effects)))
 
