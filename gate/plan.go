@@ -67,9 +67,11 @@ type plan struct {
 	again time.Duration
 }
 
-// mergeable are the states in which GitHub lets a pull request be merged now.
+// mergeable are the states in which GitHub may let a pull request be merged now. What
+// it does not know it finds out when asked to merge; every other merge makes it
+// forget, so that waiting until it knows could take for ever.
 func mergeable(state string) bool {
-	return state == "CLEAN" || state == "HAS_HOOKS" || state == "UNSTABLE"
+	return state == "CLEAN" || state == "HAS_HOOKS" || state == "UNSTABLE" || state == "UNKNOWN"
 }
 
 // mergeLooks is how often a pull request that may be merged is looked at again while
@@ -162,10 +164,6 @@ func planMerge(pl *plan, add func(effect), p *github.Pull, data *pullData, head 
 		add(effect{kind: effectEnqueue, key: fmt.Sprintf("enqueue:%s:%s:%d", ref, sha, data.Turn), node: p.NodeID})
 	case mergeable(p.Mergeable):
 		add(effect{kind: effectMerge, key: fmt.Sprintf("merge:%s:%s", ref, sha), method: mergeMethod(p.MergeMethods)})
-	case p.Mergeable == "UNKNOWN":
-		// GitHub finds it out, since it was asked. Every other merge makes it forget, so
-		// that how often this happens says nothing of this one.
-		pl.again = 2 * time.Second
 	case data.Looks < mergeLooks:
 		data.Looks++
 		pl.again = time.Second << data.Looks

@@ -18,8 +18,10 @@ const (
 	// deliveriesKept is how long GitHub keeps deliveries, and for how long ours are
 	// remembered (https://docs.github.com/webhooks/testing-and-troubleshooting-webhooks/viewing-webhook-deliveries).
 	deliveriesKept = 3 * 24 * time.Hour
-	// maxRedeliver bounds how many deliveries one sweep asks for.
+	// maxRedeliver bounds how many deliveries one sweep asks for, maxAttempts how often
+	// one is asked for: what is refused for what it is would be refused for ever.
 	maxRedeliver = 200
+	maxAttempts  = 20
 )
 
 // sweeps has a sweep made now and then, until ctx ends.
@@ -147,8 +149,8 @@ func (g *Gate) redeliver(ctx context.Context) error {
 		return err
 	}
 	arrived := map[string]bool{}
-	failed := map[string]int64{} // the newest attempt that failed
-	oldest := now
+	failed := map[string]*failing{}
+	from := now // where the next sweep begins
 	err := g.cfg.GitHub.Deliveries(ctx, func(d github.Delivery) bool {
 		switch {
 		case d.DeliveredAt.Before(since):
@@ -156,38 +158,50 @@ func (g *Gate) redeliver(ctx context.Context) error {
 		case d.OK():
 			arrived[d.GUID] = true
 		case now.Sub(d.DeliveredAt) < g.cfg.Arrive:
-			if d.DeliveredAt.Before(oldest) {
-				oldest = d.DeliveredAt
-			}
-		case !arrived[d.GUID] && failed[d.GUID] == 0:
-			failed[d.GUID] = d.ID
+			from = earlier(from, d.DeliveredAt)
+		case failed[d.GUID] == nil:
+			failed[d.GUID] = &failing{newest: d.ID, first: d.DeliveredAt, attempts: 1}
+		default:
+			failed[d.GUID].attempts++
+			failed[d.GUID].first = d.DeliveredAt
 		}
 		return false
 	})
 	// Newest first: of what was seen before a page failed, an attempt that arrived was
 	// seen before those that did not.
-	n := 0
-	for guid, id := range failed {
-		if arrived[guid] {
+	asked := 0
+	for guid, f := range failed {
+		if arrived[guid] || f.attempts > maxAttempts {
 			continue
 		}
-		if n++; n > maxRedeliver {
-			return nil // the rest with the next sweep, which begins where this one did
+		from = earlier(from, f.first)
+		if asked++; asked > maxRedeliver {
+			continue
 		}
 		var refused *github.Refused
-		if err := g.cfg.GitHub.Redeliver(ctx, id); err != nil && !errors.Is(err, github.ErrNotFound) && !errors.As(err, &refused) {
+		if err := g.cfg.GitHub.Redeliver(ctx, f.newest); err != nil && !errors.Is(err, github.ErrNotFound) && !errors.As(err, &refused) {
 			return err
 		}
-		g.cfg.Log.InfoContext(ctx, "asked GitHub to send a delivery again", slog.String("delivery", guid))
+		g.cfg.Log.InfoContext(ctx, "asked GitHub to send a delivery again", slog.String("delivery", guid), slog.Int("attempts", f.attempts))
 	}
 	if err != nil {
 		return err // the next sweep begins where this one did
 	}
-	if n > 0 {
-		// Whether these arrive now is seen by the next sweep.
-		return nil
+	return g.cfg.Store.SetSetting(ctx, redeliverSetting, strconv.AppendInt(nil, from.Add(-time.Minute).Unix(), 10), now)
+}
+
+// failing is a delivery of which no attempt arrived, as far as was seen.
+type failing struct {
+	newest   int64 // the newest attempt
+	first    time.Time
+	attempts int
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
 	}
-	return g.cfg.Store.SetSetting(ctx, redeliverSetting, strconv.AppendInt(nil, oldest.Add(-time.Minute).Unix(), 10), now)
+	return a
 }
 
 // forget forgets deliveries that GitHub does not send again.

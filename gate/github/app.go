@@ -234,11 +234,12 @@ func delivery(d *gh.HookDelivery) Delivery {
 	}
 }
 
-// Deliveries calls stop for each attempt, the newest first, until it returns true or
-// has been told of 10,000.
+// Deliveries calls stop for each attempt, the newest first, until it returns
+// true. A log that does not end in 100,000 attempts is an error, after it was told of
+// these.
 func (c *Client) Deliveries(ctx context.Context, stop func(Delivery) bool) error {
 	o := &gh.ListCursorOptions{PerPage: 100}
-	for range maxPages {
+	for range maxDeliveryPages {
 		list, answer, err := c.app.Apps.ListHookDeliveries(ctx, o)
 		if err != nil {
 			return c.understand(ctx, err)
@@ -253,8 +254,12 @@ func (c *Client) Deliveries(ctx context.Context, stop func(Delivery) bool) error
 		}
 		o.Cursor = answer.Cursor
 	}
-	return nil
+	return errTooLong
 }
+
+// maxDeliveryPages bounds the log of deliveries: 100,000 attempts. GitHub's filter by
+// outcome leaves out those that were never answered, so that all have to be read.
+const maxDeliveryPages = 1000
 
 // DeliveryContent is an attempt with what was sent.
 type DeliveryContent struct {
