@@ -526,6 +526,12 @@ func describeUnresolved(us []string) string {
 	return strings.Join(parts, ", ")
 }
 
+// NoreplyAccount reads the account from GitHub's own commit address. Anybody can write
+// one: it tells something only of a commit that GitHub made.
+func NoreplyAccount(email string) (AccountID, Login) {
+	return noreplyAccount(strings.ToLower(strings.TrimSpace(email)))
+}
+
 // noreplyAccount reads the account from GitHub's own commit address
 // (https://docs.github.com/account-and-profile/reference/email-addresses-reference):
 // ID+login@users.noreply.github.com, or the older login@….

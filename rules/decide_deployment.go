@@ -74,6 +74,7 @@ func deploymentUnder(v *PolicyVersion, d *Deployment) Decision {
 		h.say(codeUncovered, VerdictAllow, at{}, quoted(d.Environment))
 	}
 	h.identified()
+	h.statements()
 	for _, e := range envs {
 		h.mayDeploy(e)
 	}
@@ -87,6 +88,18 @@ func deploymentUnder(v *PolicyVersion, d *Deployment) Decision {
 		}
 	}
 	return finish(out, h.rs)
+}
+
+// statements shows what in the migrations deserves a second look.
+func (h *held) statements() {
+	for _, s := range h.d.Statements {
+		fact := at{path: s.Path, sha: h.d.SHA}
+		if s.Unread {
+			h.say(codeStatementsUnread, VerdictAllow, fact, quoted(s.Path), quoted(s.Text))
+			continue
+		}
+		h.say(codeStatement, VerdictAllow, fact, quoted(s.Path), strconv.Itoa(s.Line), quoted(s.Text))
+	}
 }
 
 // identified waits for what an approval binds to.
@@ -104,9 +117,14 @@ func (h *held) identified() {
 			h.say(codeDeploymentUnknown, VerdictWait, at{}, f.what)
 		}
 	}
-	if h.d.Event == "workflow_dispatch" && h.d.Inputs.Known != Yes {
+	if dispatched(h.d.Event) && h.d.Inputs.Known != Yes {
 		h.say(codeInputsUnknown, VerdictDeny, at{})
 	}
+}
+
+// dispatched reports whether an event starts a run that does what its inputs say.
+func dispatched(event string) bool {
+	return event == "workflow_dispatch" || event == "repository_dispatch"
 }
 
 // mayDeploy denies a ref, a commit or an event that may not deploy to an
@@ -161,6 +179,25 @@ func literal(s string) string {
 func matchesAny(patterns []string, s string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return p == s || paths.Match(p, s) })
 }
+
+// DeployBranches are the patterns of branches that may deploy to a GitHub
+// environment, of all policies in force; none where they name none.
+func (p Policies) DeployBranches(environment string) []string {
+	var out []string
+	for _, v := range []PolicyVersion{p.Repository, p.Floor} {
+		if v.Policy == nil || v.Policy.compiled == nil {
+			continue
+		}
+		envs, _ := v.Policy.compiled.covering(environment)
+		for _, e := range envs {
+			out = append(out, v.Policy.compiled.envs[e].Branches...)
+		}
+	}
+	return out
+}
+
+// MatchesRef reports whether a branch or tag name matches one of a policy's patterns.
+func MatchesRef(patterns []string, name string) bool { return matchesAny(patterns, name) }
 
 // brings looks at every commit that the deployment brings. It reports whether the
 // deploy step is needed whatever an environment's steps are.
@@ -260,6 +297,56 @@ func (h *held) handsIn() (people roles, unresolved []string) {
 		}
 	}
 	return w.people, w.unresolved()
+}
+
+// Kept is somebody whose approval of a deployment cannot count, and why.
+type Kept struct {
+	Login Login  `json:"login"`
+	Why   string `json:"why"`
+}
+
+// KeptOut are those who had a hand in a deployment, so that their approval cannot
+// count under some policy in force, sorted. Accounts of which only the id is known are
+// left out.
+func KeptOut(p Policies, d *Deployment) []Kept {
+	seen := map[string]Kept{}
+	for _, v := range []PolicyVersion{p.Repository, p.Floor} {
+		if v.State != PolicyInForce || v.Policy == nil || v.Policy.compiled == nil {
+			continue
+		}
+		h := &held{v: &v, p: v.Policy, pc: v.Policy.compiled, d: d}
+		people, _ := h.handsIn()
+		envs, _ := h.pc.covering(d.Environment)
+		for login := range people.byLogin {
+			for _, e := range envs {
+				if role := people.of(h.pc.envs[e].excluded(), Actor{Login: Login(login)}); role != "" {
+					seen[login] = Kept{Login(login), roleWords(role)}
+				}
+			}
+		}
+	}
+	out := make([]Kept, 0, len(seen))
+	for _, k := range seen {
+		out = append(out, k)
+	}
+	slices.SortFunc(out, func(a, b Kept) int { return cmp.Compare(a.Login, b.Login) })
+	return out
+}
+
+// Opens are the names of the credentials that a release to some environments of the
+// policy opens, sorted.
+func (p *Policy) Opens(environments []string) []string {
+	if p == nil {
+		return nil
+	}
+	var out []string
+	for name, c := range p.Credentials {
+		if c != nil && slices.Contains(environments, c.Environment) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // approvedByAnother reports whether somebody who had no hand in a commit approved
@@ -382,7 +469,7 @@ func (h *held) differs(a Approval) string {
 		return "run"
 	case a.Attempt == 0 || a.Attempt != d.Attempt:
 		return "attempt"
-	case (d.Event == "workflow_dispatch" || d.Inputs.Digest != "") && (a.InputsDigest == "" || a.InputsDigest != d.Inputs.Digest):
+	case (dispatched(d.Event) || d.Inputs.Digest != "") && (a.InputsDigest == "" || a.InputsDigest != d.Inputs.Digest):
 		return "set of inputs"
 	default:
 		return ""
@@ -405,6 +492,13 @@ func (h *held) counts(a Approval, n *Need, env *Environment, excluded roles) *Re
 	if role := excluded.of(env.excluded(), a.Actor); role != "" {
 		return reason(codeExcluded, VerdictAllow, fact, who, roleWords(role))
 	}
+	switch {
+	case h.member(n.Reviewers, a.Actor) || h.d.Basis != Observed:
+	case a.Write == No:
+		return reason(codeNoWrite, VerdictAllow, fact, who)
+	case a.Write == Unknown:
+		return reason(codeWriteUnknown, VerdictAllow, fact, who)
+	}
 	if !slices.Contains(env.acceptDeploy(), a.How) {
 		return reason(codeWayNotAccepted, VerdictAllow, fact, who, quoted(a.How))
 	}
@@ -418,6 +512,13 @@ func (h *held) counts(a Approval, n *Need, env *Environment, excluded roles) *Re
 		return tooOld(age, a.At, h.d.Now, who, fact)
 	}
 	return nil
+}
+
+// member reports whether somebody is in one of the listed teams.
+func (h *held) member(list []Reviewer, a Actor) bool {
+	return slices.ContainsFunc(list, func(r Reviewer) bool {
+		return r.IsTeam() && h.v.Directory.Teams[r.Key()].Members[a.ID] == Yes
+	})
 }
 
 func (h *held) listed(list []Reviewer, a Actor) Tri {

@@ -263,3 +263,38 @@ type Delivery struct {
 	Marks []Mark
 	Facts []EventFact
 }
+
+// FactWord is a reviewer's word on a held deployment that our own pages took: a
+// [Word]. It is stored as confirmed: nothing of it came by a webhook.
+const FactWord FactKind = "word"
+
+// Word is a reviewer's word on one held deployment as our own pages take it. Hold is
+// what the page showed: [HoldName] of the deployment.
+type Word struct {
+	Hold    string `json:"hold"`
+	Rejects bool   `json:"rejects,omitzero"`
+	Actor   Actor  `json:"actor"`
+	// Present says whether a device-bound passkey was shown.
+	Present Tri `json:"present,omitzero"`
+}
+
+// holdPrefix begins what [HoldName] writes.
+const holdPrefix = "run/"
+
+// HoldName names one held deployment as it is shown: the external id of its check
+// run, which a click repeats. Digest is of everything that an approval binds to and
+// that can change while it is held.
+func HoldName(run RunID, attempt, turn int, digest string) string {
+	return holdPrefix + strconv.FormatInt(int64(run), 10) + "/" + strconv.Itoa(attempt) + "/" + strconv.Itoa(turn) + "/" + digest
+}
+
+// RunOfHold is the run of a name that [HoldName] wrote. It only says where to look.
+func RunOfHold(name string) (RunID, bool) {
+	rest, ok := strings.CutPrefix(name, holdPrefix)
+	id, _, ok2 := strings.Cut(rest, "/")
+	n, err := strconv.ParseInt(id, 10, 64)
+	if !ok || !ok2 || err != nil || n <= 0 || strconv.FormatInt(n, 10) != id {
+		return 0, false
+	}
+	return RunID(n), true
+}

@@ -32,6 +32,8 @@ type Deployment struct {
 	OnBranches []string `json:"on_branches,omitzero"`
 
 	Range Range `json:"range,omitzero"`
+	// Statements are what is worth a second look in the migrations that it brings.
+	Statements []Statement `json:"statements,omitzero"`
 
 	Approvals []Approval `json:"approvals,omitzero"`
 
@@ -99,6 +101,17 @@ type Brought struct {
 	ApprovedBy []Actor `json:"approved_by,omitzero"`
 }
 
+// Statement is one statement of a migration that deserves a second look. It changes
+// no verdict: whoever approves is shown it.
+type Statement struct {
+	Path string `json:"path,omitzero"`
+	Line int    `json:"line,omitzero"`
+	// Text says what it does ("drops table orders"), or, where Unread, why the file
+	// could not be read as SQL.
+	Text   string `json:"text,omitzero"`
+	Unread bool   `json:"unread,omitzero"`
+}
+
 // Approval is somebody's word on one held deployment.
 type Approval struct {
 	How   Accepted `json:"how,omitzero"`
@@ -117,6 +130,9 @@ type Approval struct {
 	Confirmed Tri `json:"confirmed,omitzero"`
 	// Present says whether the approver showed a device-bound passkey.
 	Present Tri `json:"present,omitzero"`
+	// Write says whether the approver has write access to the repository now.
+	// Whoever is listed by name needs it; a team's members are asked for anyway.
+	Write Tri `json:"write,omitzero"`
 	// Maintains says whether a person not on a list maintains the repository:
 	// they may reject.
 	Maintains Tri `json:"maintains,omitzero"`

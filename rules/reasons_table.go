@@ -113,6 +113,13 @@ const (
 	codeObjection         Code = "SP526"
 	codeDeployApproved    Code = "SP527"
 	codeMergesApproved    Code = "SP528"
+	codeStatement         Code = "SP529"
+	codeStatementsUnread  Code = "SP530"
+	codeStartedPast       Code = "SP540"
+	codeUnreleased        Code = "SP541"
+	codeRuleMissing       Code = "SP542"
+	codeRewritten         Code = "SP543"
+	codeOutOfReach        Code = "SP544"
 
 	codeLeaseAllowed          Code = "SP600"
 	codeCredentialUnknown     Code = "SP601"
@@ -225,7 +232,7 @@ var codes = map[Code]codeInfo{
 	codeNotOnBranch:       {name: "not-on-branch", format: "%s is on none of the branches that may deploy to %s", meaning: "The deployed commit is not on a branch that the policy names.", remedy: "Merge the commit first."},
 	codeEventNotAllowed:   {name: "event-not-allowed", format: "a run started by %s may not deploy to %s", meaning: "The run's event is none of the environment's `events`.", remedy: "Deploy by an event that the policy names, or add it there."},
 	codeBranchesUnknown:   {name: "branches-unknown", format: "it is not known which branches %s is on", meaning: "Whether the commit may deploy could not be found out.", remedy: "Try again."},
-	codeInputsUnknown:     {name: "inputs-unknown", format: "the inputs of the run are not known", meaning: "A dispatched run does what its inputs say, and an approver must see them.", remedy: "Start the run again."},
+	codeInputsUnknown:     {name: "inputs-unknown", format: "the inputs of the run are not known", meaning: "A dispatched run does what its inputs say, and an approver must see them. GitHub tells them in an event alone, which names no run: two runs of one workflow by one person at the same time cannot be told apart.", remedy: "See that the App gets the event workflow_dispatch, and start the run again, alone."},
 	codeDeploymentUnknown: {name: "deployment-unknown", format: "the deployment's %s is not known", meaning: "An approval binds to environment, commit, run and attempt; all must be known.", remedy: "Try again."},
 	codeRangeFirst:        {name: "range-first", format: "nothing has been released here before, so everything is held and the first approval sets the baseline", meaning: "There is no earlier deployment that was released by Sallyport and whose job succeeded.", remedy: "Have a reviewer approve this deployment."},
 	codeRangeUnknown:      {name: "range-unknown", format: "what the deployment brings is not known", meaning: "The commits since the last release could not be read.", remedy: "Try again."},
@@ -245,6 +252,13 @@ var codes = map[Code]codeInfo{
 	codeObjection:         {name: "objection", format: "%s objects; a listed reviewer has to decide", meaning: "Somebody who is not a listed reviewer rejected the deployment.", remedy: "Have a listed reviewer approve or reject it."},
 	codeDeployApproved:    {name: "deploy-approved", format: "%s has what it needs: this deployment is approved by %s", meaning: "Enough listed reviewers approved exactly this deployment.", remedy: "Nothing to do."},
 	codeMergesApproved:    {name: "merges-approved", format: "listed humans approved every commit it brings when it was merged", meaning: "The environment asks at the merge only, and everything passed there.", remedy: "Nothing to do."},
+	codeStatement:         {name: "statement", format: "%s line %s %s", meaning: "A statement of a migration that loses data, locks or rewrites a table, or hides what it does.", remedy: "Read it before you approve."},
+	codeStatementsUnread:  {name: "statements-unread", format: "what %s does to a database is not known: %s", meaning: "A migration could not be read as SQL, so nothing in it was pointed out.", remedy: "Read the whole file before you approve."},
+	codeStartedPast:       {name: "started-past", format: "a job of %s started although nothing released it; the run was last started by %s", meaning: "The job was held, and somebody started it past the rule: an administrator can, unless the environment forbids it.", remedy: "Find out who did. Turn off \"Allow administrators to bypass configured protection rules\" on the environment."},
+	codeUnreleased:        {name: "completed-unreleased", format: "a job of %s ended as %s although nothing released it; the run was last started by %s", meaning: "A job of a gated environment ran without any gate's release: the rule is not enabled there, or the job does not begin with the gate.", remedy: "Enable the rule on the environment, or make the gate the first step of the job."},
+	codeRuleMissing:       {name: "rule-missing", format: "the environment %s is gated by the policy, and Sallyport is not enabled as its protection rule", meaning: "A job that names the environment starts without being held.", remedy: "Enable the rule in the environment's settings. Where the plan has none, the action's gate holds the job."},
+	codeRewritten:         {name: "rewritten", format: "history was rewritten under a held deployment to %s: %s is on the branch no more", meaning: "The commit was on a branch that may deploy when it was held, and is not now.", remedy: "Find out who rewrote the branch. The deployment cannot be approved any more."},
+	codeOutOfReach:        {name: "out-of-reach", format: "a deployment to %s waits for Sallyport, which can reach the repository no more", meaning: "The App was uninstalled or suspended, or the repository taken from it, while a job was held. Nobody answers the rule.", remedy: "Install the App again, or cancel the run."},
 
 	codeLeaseAllowed:          {name: "lease-allowed", format: "the credential %s may be given to this job", meaning: "Everything that binds the credential to an approved job holds.", remedy: "Nothing to do."},
 	codeCredentialUnknown:     {name: "credential-unknown", format: "the policy names no credential %s", meaning: "A credential that the policy does not name is refused.", remedy: "Add it to `credentials` in the policy by a pull request."},
