@@ -62,6 +62,8 @@ const (
 type Subject struct {
 	Attempt    int                `json:"attempt,omitzero"`
 	Deployment rules.DeploymentID `json:"deployment,omitzero"`
+	// Environment is GitHub's name of it.
+	Environment string `json:"environment,omitzero"`
 	// Key is the key of an effect or of anything else that has one.
 	Key         string             `json:"key,omitzero"`
 	PullRequest int                `json:"pull_request,omitzero"`

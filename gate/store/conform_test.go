@@ -64,6 +64,11 @@ func conform(t *testing.T, open opening) {
 		"the ledger only grows":              conformLedger,
 		"appends share a signature":          conformLedgerGroups,
 		"what is closed refuses":             conformClosed,
+		"releases happen once and end once":  conformReleases,
+		"the last release is the baseline":   conformLastRelease,
+		"notices are sent by one":            conformNotices,
+		"notices hold no address":            conformNoticeErrors,
+		"holds are one job's":                conformHolds,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open) })
 	}

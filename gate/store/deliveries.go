@@ -98,6 +98,15 @@ type Fact struct {
 	Confirmed rules.Tri
 }
 
+// AddFact stores a fact that came by no delivery: our own pages took it. One that is
+// there already stays as it is.
+func (t *Tx) AddFact(f rules.EventFact, now time.Time) error {
+	if f.Kind == "" || f.Key == "" || f.Repository <= 0 || f.Subject.Valid() != nil {
+		return fmt.Errorf("a fact of kind %q about %q", f.Kind, f.Subject)
+	}
+	return t.addFact(f, "", now)
+}
+
 // addFact stores a fact that is sound, or adds a delivery to the fact of the same key.
 func (t *Tx) addFact(f rules.EventFact, delivery string, now time.Time) error {
 	subject := ""

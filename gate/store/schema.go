@@ -13,7 +13,7 @@ const applicationID = 0x534c5054
 // migrations are what makes a schema of version n+1 from one of version n. They
 // are never changed, only added to.
 func migrations() []string {
-	return []string{schema1}
+	return []string{schema1, schema2}
 }
 
 const schema1 = `
@@ -185,6 +185,60 @@ CREATE TABLE ledger_nodes (
 	hash  BLOB NOT NULL,
 	PRIMARY KEY (level, idx)
 ) STRICT, WITHOUT ROWID;
+`
+
+// schema2 is the deploy door's: what was released, who asked, and whom to tell.
+const schema2 = `
+CREATE TABLE releases (
+	id          INTEGER PRIMARY KEY,
+	repository  INTEGER NOT NULL,
+	environment TEXT NOT NULL,
+	run         INTEGER NOT NULL,
+	attempt     INTEGER NOT NULL,
+	turn        INTEGER NOT NULL,
+	sha         TEXT NOT NULL,
+	ref         TEXT NOT NULL,
+	jobs        BLOB NOT NULL,
+	human       INTEGER NOT NULL,
+	observed    INTEGER NOT NULL,
+	approvals   BLOB NOT NULL,
+	decision    TEXT NOT NULL,
+	at          INTEGER NOT NULL,
+	outcome     TEXT NOT NULL DEFAULT '',
+	ended_at    INTEGER NOT NULL DEFAULT 0,
+	UNIQUE (repository, environment, run, attempt, turn)
+) STRICT;
+CREATE INDEX releases_by_run ON releases (repository, run);
+CREATE INDEX releases_deployed ON releases (repository, environment, ended_at) WHERE outcome = 'success' AND observed = 0;
+
+CREATE TABLE notices (
+	key         TEXT NOT NULL,
+	target      TEXT NOT NULL,
+	repository  INTEGER NOT NULL,
+	payload     BLOB NOT NULL,
+	made_at     INTEGER NOT NULL,
+	due_at      INTEGER NOT NULL,
+	attempts    INTEGER NOT NULL DEFAULT 0,
+	error       TEXT NOT NULL DEFAULT '',
+	sent_at     INTEGER NOT NULL DEFAULT 0,
+	given_up_at INTEGER NOT NULL DEFAULT 0,
+	PRIMARY KEY (key, target)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX notices_to_send ON notices (due_at) WHERE sent_at = 0 AND given_up_at = 0;
+CREATE INDEX notices_given_up ON notices (given_up_at) WHERE given_up_at <> 0;
+
+CREATE TABLE holds (
+	id          TEXT PRIMARY KEY,
+	repository  INTEGER NOT NULL,
+	run         INTEGER NOT NULL,
+	attempt     INTEGER NOT NULL,
+	environment TEXT NOT NULL,
+	job         INTEGER NOT NULL,
+	sha         TEXT NOT NULL,
+	claims      BLOB NOT NULL,
+	asked_at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX holds_by_run ON holds (repository, run, asked_at);
 `
 
 // migrate brings the schema to the newest version, all steps in one transaction.
