@@ -215,6 +215,18 @@ func (c *Client) forget(in rules.InstallationID, repository rules.RepositoryID) 
 	delete(c.handles, handleKey{in, repository})
 }
 
+// ForgetTokens drops the tokens of an installation: what it may do was changed, and a
+// token may do for an hour what was so when it was made.
+func (c *Client) ForgetTokens(in rules.InstallationID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key := range c.handles {
+		if key.installation == in {
+			delete(c.handles, key)
+		}
+	}
+}
+
 // Repository is a handle on a repository as an installation reaches it. It asks
 // nothing.
 func (c *Client) Repository(in rules.InstallationID, id rules.RepositoryID, fullName string) *Repository {

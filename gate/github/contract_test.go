@@ -63,6 +63,7 @@ func TestEveryMethodFitsTheDescription(t *testing.T) {
 		{"Jobs", func() error { _, err := r.Jobs(ctx, rules.RunID(run.ID)); return err }},
 		{"Tree", func() error { _, err := r.Tree(ctx, head); return err }},
 		{"Protection", func() error { _, err := r.Protection(ctx, "main", rules.AppID(w.app.ID), true); return err }},
+		{"Landings", func() error { return r.Landings(ctx, "main", func(github.Landing) bool { return false }) }},
 		{"LastPush", func() error { _, _, err := r.LastPush(ctx, "refs/heads/feature", head); return err }},
 		{"Members", func() error {
 			_, err := r.Members(ctx, "acme", map[string]rules.TeamID{"acme/sre": rules.TeamID(w.sre.ID)}, []rules.Actor{actor(w.bob), actor(w.eve)})
@@ -110,7 +111,9 @@ func TestEveryMethodFitsTheDescription(t *testing.T) {
 		}},
 		{"Delivery", func() error { _, err := c.Delivery(ctx, delivery); return err }},
 		{"Redeliver", func() error { return c.Redeliver(ctx, delivery) }},
+		{"ForgetTokens", func() error { c.ForgetTokens(rules.InstallationID(w.inst.ID)); return nil }},
 	}
+	calls = append(calls, deployCalls(t)...)
 	// The last installation event is what there is to deliver.
 	w.inst.Suspend(w.carol)
 	w.inst.Unsuspend(w.carol)

@@ -185,7 +185,7 @@ func (r *Repository) runsAt(ctx context.Context, sha string) (map[int64]suiteRun
 			return nil, err
 		}
 		for _, w := range list.Runs {
-			path, _, _ := strings.Cut(w.Path, "@")
+			path := workflowPath(w.Path)
 			out[w.Suite] = suiteRun{w.ID, path}
 		}
 		if !more {

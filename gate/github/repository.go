@@ -57,6 +57,12 @@ type Job struct {
 	Name       string
 	HeadSHA    rules.SHA
 	Conclusion string
+	Run        rules.RunID
+	Attempt    int    // 0 is unknown
+	Status     string // queued, in_progress, waiting, completed, …
+	// Started says that a runner took it. One that was rejected never is.
+	Started     bool
+	CompletedAt time.Time // zero until then
 }
 
 // Jobs are the jobs of the latest attempt of a run.
@@ -77,7 +83,11 @@ func (r *Repository) Jobs(ctx context.Context, run rules.RunID) (Jobs, error) {
 			return Jobs{}, r.client.understand(ctx, err)
 		}
 		for _, j := range list.Jobs {
-			out.List = append(out.List, Job{ID: rules.CheckRunID(j.GetID()), Name: j.GetName(), HeadSHA: rules.SHA(j.GetHeadSHA()), Conclusion: j.GetConclusion()})
+			out.List = append(out.List, Job{
+				ID: rules.CheckRunID(j.GetID()), Name: j.GetName(), HeadSHA: rules.SHA(j.GetHeadSHA()), Conclusion: j.GetConclusion(),
+				Run: rules.RunID(j.GetRunID()), Attempt: int(j.GetRunAttempt()), Status: j.GetStatus(),
+				Started: j.GetRunnerID() > 0 || len(j.Steps) > 0 || j.GetStatus() == "in_progress", CompletedAt: j.GetCompletedAt().Time,
+			})
 		}
 		if answer.NextPage == 0 {
 			return out, nil

@@ -54,6 +54,7 @@ type Job struct {
 	reviewed   bool // required reviewers have approved, or there are none
 	tokenKey   string
 	waitedFrom time.Time
+	began      bool // a runner took it
 }
 
 // RunSpec describes a run to start.
@@ -71,6 +72,9 @@ type RunSpec struct {
 	Tag bool
 	// SHA is the commit. Default: Branch's head.
 	SHA string
+	// From is the fork whose branch it runs on, as for a fork's pull request. Default:
+	// the repository itself.
+	From *Repository
 	// Inputs are those of a workflow_dispatch; only its webhook shows them.
 	Inputs map[string]any
 	// By started it.
@@ -211,6 +215,14 @@ func (run *Run) addJob(s JobSpec) {
 	}
 }
 
+// Next starts one more job in the present attempt: one that waited for the others.
+func (run *Run) Next(s JobSpec) *Job {
+	run.repo.g.mu.Lock()
+	defer run.repo.g.mu.Unlock()
+	run.addJob(s)
+	return run.jobs[len(run.jobs)-1]
+}
+
 func (j *Job) event(action string) {
 	g := j.run.repo.g
 	payload := obj{"workflow_job": g.jobView(j)}
@@ -222,6 +234,7 @@ func (j *Job) event(action string) {
 
 // start begins a job that nothing holds.
 func (j *Job) start() {
+	j.began = true
 	j.check.status, j.check.started = "in_progress", j.run.repo.g.Now()
 	j.event("in_progress")
 	if j.deployment != nil {

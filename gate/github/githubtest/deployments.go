@@ -458,6 +458,7 @@ type Deployment struct {
 	updated  time.Time
 	statuses []*deploymentStatus
 	task     string
+	moved    string // the environment that a status gave it, "" for its first
 }
 
 type deploymentStatus struct {
@@ -498,6 +499,15 @@ func (r *Repository) addDeployment(by *User, app *App, sha, ref, environment str
 func (d *Deployment) Status(by *User, state string) {
 	d.repo.g.mu.Lock()
 	defer d.repo.g.mu.Unlock()
+	d.setStatus(by, state)
+}
+
+// Move adds a status that says that the deployment is to another environment, as any
+// job with deployments: write can: the environment shown is that from then on.
+func (d *Deployment) Move(by *User, state, environment string) {
+	d.repo.g.mu.Lock()
+	defer d.repo.g.mu.Unlock()
+	d.moved = environment
 	d.setStatus(by, state)
 }
 

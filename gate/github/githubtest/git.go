@@ -81,6 +81,13 @@ type gitCommit struct {
 	order             int // when it was made, to list newest first
 }
 
+// gitTag is a tag object: of a commit, or of another tag.
+type gitTag struct {
+	sha, name, message string
+	target             string  // the commit, in the end
+	tag                *gitTag // what it names if that is a tag, else nil
+}
+
 // gitStore holds the objects of a network of forks. Ids are git's own.
 type gitStore struct {
 	blobs   map[string][]byte

@@ -27,6 +27,21 @@ func (x *gqlRun) query() *gqlObject {
 			}
 			return x.repository(r), nil
 		},
+		"node": func(args map[string]any) (any, error) { // check suites alone are found
+			for _, r := range x.c.g.sortedRepos() {
+				if !x.c.caller.reaches(r) {
+					continue
+				}
+				for _, s := range r.suites {
+					for _, shown := range r.suitesOf(s.sha) {
+						if shown.nodeID() == text(args["id"]) {
+							return x.suite(shown), x.need("checks:read", r)
+						}
+					}
+				}
+			}
+			return nil, refuse(http.StatusNotFound, "Could not resolve to a node with the global id of '%s'", text(args["id"]))
+		},
 		"organization": func(args map[string]any) (any, error) {
 			o := x.c.g.orgByLogin(text(args["login"]))
 			if o == nil {
@@ -88,6 +103,23 @@ func (x *gqlRun) repository(r *Repository) *gqlObject {
 				name = "refs/heads/" + name
 			}
 			return x.ref(r, name), x.need("contents:read", r)
+		},
+		"refs": func(args map[string]any) (any, error) {
+			if err := x.need("contents:read", r); err != nil {
+				return nil, err
+			}
+			prefix := text(args["refPrefix"])
+			var all []string
+			for _, full := range sortedKeys(r.refs) {
+				if short, ok := strings.CutPrefix(full, prefix); ok && strings.Contains(strings.ToLower(short), strings.ToLower(text(args["query"]))) {
+					all = append(all, full)
+				}
+			}
+			return connection("RefConnection", all, func(full string) *gqlObject {
+				o := x.ref(r, full)
+				o.fields["name"] = value(strings.TrimPrefix(full, prefix))
+				return o
+			})(args)
 		},
 		"pullRequest": func(args map[string]any) (any, error) {
 			if err := x.need("pull_requests:read", r); err != nil {
@@ -153,7 +185,25 @@ func (x *gqlRun) ref(r *Repository, full string) *gqlObject {
 		return nil
 	}
 	short := strings.TrimPrefix(strings.TrimPrefix(full, "refs/heads/"), "refs/tags/")
-	return &gqlObject{"Ref", gqlFields{"id": value(nodeID("Ref "+full, r.ID)), "name": value(short), "target": lazy(func() any { return x.commit(r, r.git.commits[sha]) })}}
+	return &gqlObject{"Ref", gqlFields{"id": value(nodeID("Ref "+full, r.ID)), "name": value(short), "target": lazy(func() any {
+		if t := r.annotated[full]; t != nil {
+			return x.tag(r, t)
+		}
+		return x.gitObject(r, sha)
+	})}}
+}
+
+// tag is a tag object: what it names may be another one.
+func (x *gqlRun) tag(r *Repository, t *gitTag) *gqlObject {
+	return &gqlObject{"Tag", gqlFields{
+		"id": value(nodeID("Tag "+t.sha, r.ID)), "oid": value(t.sha), "name": value(t.name), "message": value(t.message),
+		"target": lazy(func() any {
+			if t.tag != nil {
+				return x.tag(r, t.tag)
+			}
+			return x.gitObject(r, t.target)
+		}),
+	}}
 }
 
 // gitObject is any git object by its full id; nil if there is none.
@@ -293,7 +343,12 @@ func (x *gqlRun) commit(r *Repository, c *gitCommit) *gqlObject {
 			if err := x.need("checks:read", r); err != nil {
 				return nil, err
 			}
-			return connection("CheckSuiteConnection", r.suitesOf(c.sha), x.suite)(args)
+			filter, _ := args["filterBy"].(map[string]any)
+			app, name := toInt(filter["appId"]), text(filter["checkName"])
+			all := slices.DeleteFunc(r.suitesOf(c.sha), func(s *gqlSuite) bool {
+				return app != 0 && s.suite.app.ID != int64(app) || name != "" && !slices.ContainsFunc(s.runs, func(k *CheckRun) bool { return k.name == name })
+			})
+			return connection("CheckSuiteConnection", all, x.suite)(args)
 		},
 		"status": func(map[string]any) (any, error) {
 			if err := x.need("statuses:read", r); err != nil {
@@ -363,7 +418,7 @@ func (x *gqlRun) pull(p *Pull) *gqlObject {
 		"databaseId": value(p.ID), "fullDatabaseId": value(itoa(p.ID)), "id": value(nodeID("PullRequest", p.ID)), "number": value(p.Number), "title": value(p.title),
 		"body": value(p.body), "state": value(p.stateName()), "isDraft": value(p.draft), "isCrossRepository": value(p.headRepo != r), "merged": value(p.merged),
 		"mergedAt": value(stampOrNil(p.mergedAt)), "createdAt": value(stamp(p.created)), "updatedAt": value(stamp(p.updated)),
-		"baseRefName": value(p.baseRef), "baseRefOid": value(p.baseSHA), "headRefName": value(p.headRef), "headRefOid": value(p.headSHA),
+		"baseRefName": value(p.baseRef), "baseRefOid": value(p.baseSHA), "baseRepository": lazy(func() any { return x.repository(r) }), "headRefName": value(p.headRef), "headRefOid": value(p.headSHA),
 		"headRepository": lazy(func() any { return x.repository(p.headRepo) }), "changedFiles": value(len(p.files)), "additions": value(additions),
 		"deletions": value(deletions), "reviewDecision": value(textOrNil(p.decision())), "author": value(x.user(p.author)), "mergeable": value(mergeable),
 		"mergeStateStatus": value(merge), "isInMergeQueue": value(at >= 0), "url": value(r.html("pull", itoa(int64(p.Number)))),
@@ -582,9 +637,17 @@ func (r *Repository) suitesOf(sha string) []*gqlSuite {
 	return out
 }
 
+// nodeID is the suite's id in GraphQL.
+func (s *gqlSuite) nodeID() string {
+	if s.run == nil {
+		return nodeID("CheckSuite", s.suite.id)
+	}
+	return nodeID("CheckSuite of "+itoa(s.run.ID), s.suite.id)
+}
+
 func (x *gqlRun) suite(s *gqlSuite) *gqlObject {
 	return &gqlObject{"CheckSuite", gqlFields{
-		"id": value(nodeID("CheckSuite", s.suite.id)), "databaseId": value(s.suite.id),
+		"id": value(s.nodeID()), "databaseId": value(s.suite.id),
 		"app": value(&gqlObject{"App", gqlFields{"id": value(nodeID("App", s.suite.app.ID)), "databaseId": value(s.suite.app.ID), "slug": value(s.suite.app.slug)}}),
 		"workflowRun": lazy(func() any {
 			if s.run == nil {
@@ -618,6 +681,19 @@ func (x *gqlRun) checkRun(k *CheckRun) *gqlObject {
 	return &gqlObject{"CheckRun", gqlFields{
 		"id": value(nodeID("CheckRun", k.ID)), "databaseId": value(k.ID), "name": value(k.name), "externalId": value(textOrNil(k.externalID)),
 		"status": value(strings.ToUpper(k.status)), "conclusion": value(conclusion),
+		"deployment": func(map[string]any) (any, error) {
+			if k.job == nil || k.job.deployment == nil {
+				return (*gqlObject)(nil), nil
+			}
+			if err := x.need("deployments:read", k.repo); err != nil {
+				return nil, err
+			}
+			d := k.job.deployment
+			return &gqlObject{"Deployment", gqlFields{
+				"id": value(nodeID("Deployment", d.ID)), "databaseId": value(d.ID), "environment": value(cmpOr(d.moved, d.env)),
+				"latestEnvironment": value(cmpOr(d.moved, d.env)), "originalEnvironment": value(d.env),
+			}}, nil
+		},
 	}}
 }
 

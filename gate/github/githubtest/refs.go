@@ -1,6 +1,7 @@
 package githubtest
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 )
@@ -55,6 +56,28 @@ func (r *Repository) Tag(by *User, name, sha string) error {
 	return r.push(by, "refs/tags/"+name, sha)
 }
 
+// AnnotatedTag makes or moves a tag with an object of its own. With times more than
+// one it is a tag of a tag, and so on.
+func (r *Repository) AnnotatedTag(by *User, name, sha string, times int) error {
+	r.g.mu.Lock()
+	defer r.g.mu.Unlock()
+	r.mustCommit(sha)
+	ref := "refs/tags/" + name
+	if err := r.push(by, ref, sha); err != nil {
+		return err
+	}
+	var t *gitTag
+	for i := range times {
+		kind, target := "commit", sha
+		if t != nil {
+			kind, target = "tag", t.sha
+		}
+		t = &gitTag{sha: hashObject("tag", fmt.Appendf(nil, "object %s\ntype %s\ntag %s\n\nTag %d\n", target, kind, name, i)), name: name, message: fmt.Sprintf("Tag %d", i), target: sha, tag: t}
+	}
+	r.annotated[ref] = t
+	return nil
+}
+
 // DeleteBranch deletes a branch.
 func (r *Repository) DeleteBranch(by *User, branch string) error {
 	r.g.mu.Lock()
@@ -63,6 +86,16 @@ func (r *Repository) DeleteBranch(by *User, branch string) error {
 		return notFound()
 	}
 	return r.push(by, "refs/heads/"+branch, "")
+}
+
+// DeleteTag deletes a tag.
+func (r *Repository) DeleteTag(by *User, name string) error {
+	r.g.mu.Lock()
+	defer r.g.mu.Unlock()
+	if r.refs["refs/tags/"+name] == "" {
+		return notFound()
+	}
+	return r.push(by, "refs/tags/"+name, "")
 }
 
 // Head is the commit of a branch, or "".
@@ -114,6 +147,7 @@ func activityKind(before, after string, forced bool) string {
 // moveRef moves a ref without asking whether it may, and tells everybody.
 func (r *Repository) moveRef(by *User, ref, sha, kind string) {
 	before := r.refs[ref]
+	delete(r.annotated, ref)
 	if sha == "" {
 		delete(r.refs, ref)
 	} else {

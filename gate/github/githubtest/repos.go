@@ -21,8 +21,9 @@ type Repository struct {
 	parent        *Repository // the repository that this is a fork of
 	created       time.Time
 	defaultBranch string
-	git           *gitStore // shared by a network of forks
-	refs          map[string]string
+	git           *gitStore          // shared by a network of forks
+	refs          map[string]string  // to a commit; a tag object is passed over
+	annotated     map[string]*gitTag // the tag objects of refs
 	collaborators map[int64]string
 	protections   map[string]*Protection
 	rulesets      []*ruleset
@@ -83,7 +84,7 @@ func (g *GitHub) Repository(owner Owner, name string) *Repository {
 func (g *GitHub) addRepo(u *User, o *Organization, name string) *Repository {
 	r := &Repository{
 		g: g, ID: g.newSmallID(), owner: u, org: o, name: name, private: true, created: g.Now(), defaultBranch: "main",
-		refs: map[string]string{}, collaborators: map[int64]string{}, protections: map[string]*Protection{}, labels: map[string]*label{},
+		refs: map[string]string{}, annotated: map[string]*gitTag{}, collaborators: map[int64]string{}, protections: map[string]*Protection{}, labels: map[string]*label{},
 		lastRun: map[int64]int{}, queues: map[string][]*queueEntry{}, brought: map[string]*Pull{},
 		methods: map[string]bool{"merge": true, "squash": true, "rebase": true},
 	}

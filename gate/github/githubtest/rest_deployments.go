@@ -138,6 +138,9 @@ func (c *call) postStatus(d *Deployment) (any, error) {
 	if !slices.Contains([]string{"error", "failure", "inactive", "in_progress", "queued", "pending", "success"}, in.State) {
 		return nil, invalid("state %q is not included in the list", in.State)
 	}
+	if in.Environment != "" {
+		d.moved = in.Environment
+	}
 	s := d.setStatus(c.caller.user, in.State)
 	s.text, s.logURL, s.envURL = in.Description, cmpOr(in.LogURL, in.TargetURL), in.EnvURL
 	c.status = http.StatusCreated

@@ -54,7 +54,11 @@ func repoRoutes() []route {
 			if sha == "" {
 				return nil, notFound()
 			}
-			return obj{"ref": ref, "node_id": nodeID("Ref "+ref, c.repo.ID), "url": c.repo.api("git") + "/" + escapePath(ref), "object": obj{"type": "commit", "sha": sha, "url": c.repo.api("git", "commits", sha)}}, nil
+			at := obj{"type": "commit", "sha": sha, "url": c.repo.api("git", "commits", sha)}
+			if t := c.repo.annotated[ref]; t != nil {
+				at = obj{"type": "tag", "sha": t.sha, "url": c.repo.api("git", "tags", t.sha)}
+			}
+			return obj{"ref": ref, "node_id": nodeID("Ref "+ref, c.repo.ID), "url": c.repo.api("git") + "/" + escapePath(ref), "object": at}, nil
 		}},
 		{pattern: "GET " + repoPath + "/git/blobs/{file_sha}", who: byToken, need: contents, serve: (*call).getBlob},
 		{pattern: "GET " + repoPath + "/commits", who: byToken, need: contents, list: true, query: "sha path author committer since until", serve: (*call).listCommits},

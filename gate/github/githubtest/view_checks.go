@@ -1,6 +1,9 @@
 package githubtest
 
-import "maps"
+import (
+	"cmp"
+	"maps"
+)
 
 // checkView is a check run as REST shows it.
 func (g *GitHub) checkView(c *CheckRun) obj {
@@ -135,7 +138,7 @@ func (g *GitHub) attemptView(run *Run, attempt int) obj {
 		"logs_url": api + "/logs", "check_suite_url": r.api("check-suites", itoa(run.suite.id)), "artifacts_url": api + "/artifacts",
 		"cancel_url": api + "/cancel", "rerun_url": api + "/rerun", "previous_attempt_url": previous,
 		"workflow_url": r.api("actions", "workflows", itoa(run.workflow.id)), "head_commit": simpleCommitView(r.git.commits[run.sha]),
-		"repository": g.liteView(r), "head_repository": g.liteView(r),
+		"repository": g.liteView(r), "head_repository": g.liteView(cmp.Or(run.spec.From, r)),
 	}
 }
 
@@ -161,7 +164,7 @@ func (g *GitHub) jobView(j *Job) obj {
 	if j.spec.SelfHosted {
 		v["labels"] = []string{"self-hosted"}
 	}
-	if c.status == "in_progress" || c.status == "completed" && c.conclusion != "skipped" {
+	if j.began { // one that was rejected or cancelled before never has a runner
 		maps.Copy(v, obj{"runner_id": 1, "runner_name": "GitHub Actions 1", "runner_group_id": 0, "runner_group_name": "GitHub Actions"})
 	}
 	return v
@@ -227,7 +230,7 @@ func (g *GitHub) deploymentView(d *Deployment) any {
 	}
 	api := d.repo.api("deployments", itoa(d.ID))
 	v := obj{
-		"url": api, "id": d.ID, "node_id": nodeID("Deployment", d.ID), "task": d.task, "original_environment": d.env, "environment": d.env,
+		"url": api, "id": d.ID, "node_id": nodeID("Deployment", d.ID), "task": d.task, "original_environment": d.env, "environment": cmpOr(d.moved, d.env),
 		"description": nil, "created_at": stamp(d.created), "updated_at": stamp(d.updated), "statuses_url": api + "/statuses", "repository_url": d.repo.api(),
 		"creator": g.userOrNil(d.creator), "sha": d.sha, "ref": d.ref, "payload": obj{}, "transient_environment": false, "production_environment": false,
 		"performed_via_github_app": nil,
@@ -242,7 +245,7 @@ func (g *GitHub) deploymentStatusView(s *deploymentStatus, d *Deployment) obj {
 	api := d.repo.api("deployments", itoa(d.ID))
 	v := obj{
 		"url": api + "/statuses/" + itoa(s.id), "id": s.id, "node_id": nodeID("DeploymentStatus", s.id), "state": s.state, "creator": g.userOrNil(s.creator),
-		"description": s.text, "environment": d.env, "target_url": s.logURL, "created_at": stamp(s.at), "updated_at": stamp(s.at), "deployment_url": api,
+		"description": s.text, "environment": cmpOr(d.moved, d.env), "target_url": s.logURL, "created_at": stamp(s.at), "updated_at": stamp(s.at), "deployment_url": api,
 		"repository_url": d.repo.api(), "environment_url": s.envURL, "performed_via_github_app": nil,
 	}
 	if s.logURL != "" {
