@@ -1,10 +1,12 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/gate/github"
 )
@@ -38,6 +40,12 @@ func (g *Gate) apply(ctx context.Context, at *place, e effect, again bool) (effe
 		return effectResult{}, at.RemoveLabel(ctx, e.pull, e.label)
 	case effectComment:
 		return g.applyComment(ctx, at, e)
+	case effectAnswer:
+		return g.applyAnswer(ctx, at, e)
+	case effectReport:
+		return effectResult{Digest: e.digest}, at.Answer(ctx, e.held.run, e.held.environment, "", e.text)
+	case effectRerun:
+		return effectResult{}, at.RerunJob(ctx, e.held.job)
 	default:
 		return effectResult{}, fmt.Errorf("an effect of kind %q is not known", e.kind)
 	}
@@ -63,7 +71,7 @@ func (g *Gate) applyComment(ctx context.Context, at *place, e effect) (effectRes
 		return effectResult{}, err
 	}
 	for _, c := range comments {
-		if strings.HasPrefix(c.Body, commentMarker) {
+		if strings.HasPrefix(c.Body, cmp.Or(e.marker, commentMarker)) {
 			return effectResult{Comment: c.ID, Digest: e.digest}, at.EditComment(ctx, c.ID, e.text)
 		}
 	}
@@ -75,7 +83,7 @@ func (g *Gate) applyComment(ctx context.Context, at *place, e effect) (effectRes
 func (g *Gate) applyCheck(ctx context.Context, at *place, e effect, again bool) (effectResult, error) {
 	if e.run == 0 && again {
 		// Made, perhaps, and not answered.
-		runs, err := at.FindCheckRuns(ctx, string(e.sha), CheckName)
+		runs, err := at.FindCheckRuns(ctx, string(e.sha), e.check.Name)
 		if err != nil {
 			return effectResult{}, err
 		}
@@ -93,4 +101,22 @@ func (g *Gate) applyCheck(ctx context.Context, at *place, e effect, again bool) 
 	}
 	id, err := at.CreateCheckRun(ctx, *e.check)
 	return effectResult{Check: id, Digest: e.digest}, err
+}
+
+// stale is how old the reading of a run may be when its rule is answered: GitHub's
+// answer names no attempt.
+const stale = 3 * time.Second
+
+// applyAnswer answers our protection rule. It must be the attempt that was judged.
+func (g *Gate) applyAnswer(ctx context.Context, at *place, e effect) (effectResult, error) {
+	if g.cfg.Now().Sub(e.held.read) > stale {
+		run, err := at.Run(ctx, e.held.run)
+		if err != nil {
+			return effectResult{}, err
+		}
+		if run.Attempt != e.held.attempt || run.Repository != at.id || run.HeadSHA != e.sha {
+			return effectResult{}, fmt.Errorf("run %d moved on to attempt %d while it was judged", run.ID, run.Attempt)
+		}
+	}
+	return effectResult{}, at.Answer(ctx, e.held.run, e.held.environment, e.held.state, e.text)
 }

@@ -310,13 +310,21 @@ func people(c *rules.Change) []rules.Actor {
 
 // members asks afresh who of those who gave an opinion is in the policies' teams.
 func (g *Gate) members(ctx context.Context, at *place, policies rules.Policies, c *rules.Change) error {
+	return g.membersOf(ctx, at, policies, people(c))
+}
+
+// membersOf asks afresh who of some people is in the policies' teams.
+func (g *Gate) membersOf(ctx context.Context, at *place, policies rules.Policies, who []rules.Actor) error {
 	teams := map[string]rules.TeamID{}
 	for _, v := range []rules.PolicyVersion{policies.Repository, policies.Floor} {
 		for key, t := range v.Directory.Teams {
 			teams[key] = t.ID
 		}
 	}
-	asked, err := at.Members(ctx, at.owner(), teams, people(c))
+	if len(teams) == 0 || len(who) == 0 {
+		return nil
+	}
+	asked, err := at.Members(ctx, at.owner(), teams, who)
 	if err != nil {
 		return fmt.Errorf("asking who is in the teams of %s: %w", at.owner(), err)
 	}

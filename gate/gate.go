@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/gate/github"
 	"github.com/sallyport/sallyport/gate/ledger"
+	"github.com/sallyport/sallyport/gate/statements"
 	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -32,6 +33,11 @@ type Config struct {
 	// NoFloor says that no organisation has a floor (SALLYPORT_ORG_FLOOR=none). A
 	// floor that was ever seen counts all the same.
 	NoFloor bool
+	// Statements reads migrations. Nil reads none, which is said of each.
+	Statements Statements
+	// Tell tells people what waits for them and what should not have happened. Nil
+	// tells nobody: it is in the log and the ledger.
+	Tell Teller
 	// URL is where the server is reached; its ledger is named there. May be empty.
 	URL string
 	// Workers is how many keys are looked at together; 0 is 4.
@@ -52,6 +58,12 @@ type Config struct {
 	Now func() time.Time
 	// Log is told what happens. Nil is silence.
 	Log *slog.Logger
+}
+
+// Statements points out what in a migration deserves a second look:
+// [statements.Worker] does.
+type Statements interface {
+	Look(ctx context.Context, name, text string) (found []statements.Finding, parsed bool, why string)
 }
 
 // Gate reconciles. It is safe for concurrent use.

@@ -62,7 +62,7 @@ func (g *Gate) head(ctx context.Context, work store.Work) error {
 		}
 	}
 	d := rules.Strictest(ds...)
-	asked, err := g.rerequested(ctx, work.Key)
+	asked, err := g.rerequested(ctx, work.Key, CheckName)
 	if err != nil {
 		return err
 	}
@@ -94,8 +94,8 @@ func (g *Gate) head(ctx context.Context, work store.Work) error {
 	}
 	published := headData{Check: data.Check, Conclusion: data.Conclusion}
 	t := task{
-		g: g, at: at, work: work, head: work.Key.SHA, old: old, id: old, decision: d,
-		subject: pullSubject(at.id, 0, work.Key.SHA), plan: pl,
+		g: g, at: at, work: work, head: work.Key.SHA,
+		judged: judged{old: old, id: old, decision: d, subject: pullSubject(at.id, 0, work.Key.SHA)}, plan: pl,
 		after: func(tx *store.Tx) error {
 			if data.Conclusion != conclusionSuccess || published.Conclusion == data.Conclusion {
 				return nil
@@ -118,7 +118,7 @@ func (g *Gate) head(ctx context.Context, work store.Work) error {
 			}
 			return g.setSubject(tx, work.Key, "", false, saved)
 		},
-		done: func(kind string, result effectResult) {
+		done: func(_ effect, kind string, result effectResult) {
 			if kind == effectCheck {
 				data.Check, data.Conclusion = result.Check, spec.Conclusion
 				published.Check = -1
@@ -167,16 +167,22 @@ func (g *Gate) findPulls(ctx context.Context, at *place, work store.Work) error 
 	})
 }
 
-// rerequested is the newest wish for a new check run at a commit; 0 if there is
-// none.
-func (g *Gate) rerequested(ctx context.Context, key rules.WorkKey) (int64, error) {
+// rerequested is the newest wish for a new check run of a name at a commit, or for
+// all of ours; 0 if there is none.
+func (g *Gate) rerequested(ctx context.Context, key rules.WorkKey, name string) (int64, error) {
 	facts, err := g.cfg.Store.FactsOf(ctx, key, rules.FactRerequest)
 	if err != nil {
 		return 0, err
 	}
 	var newest int64
 	for _, f := range facts {
-		newest = max(newest, f.ID)
+		var wish rules.Rerequest
+		if err := json.Unmarshal(f.Payload, &wish); err != nil {
+			return 0, fmt.Errorf("reading a stored wish for a check run: %w", err)
+		}
+		if wish.Name == "" || wish.Name == name {
+			newest = max(newest, f.ID)
+		}
 	}
 	return newest, nil
 }

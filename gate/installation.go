@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 
 	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -54,6 +57,9 @@ func (g *Gate) readInstallation(ctx context.Context, id rules.InstallationID) er
 			slog.Int64("installation", int64(id)), slog.Int64("account", int64(row.Account)), slog.String("login", string(row.Login)))
 		return fmt.Errorf("installation %d is on account %d: %w", id, row.Account, errNotServed)
 	}
+	if old, err := g.cfg.Store.Installation(ctx, id); err == nil && !maps.Equal(old.Permissions, row.Permissions) {
+		g.cfg.GitHub.ForgetTokens(id)
+	}
 	before, err := g.cfg.Store.Repositories(ctx, id)
 	if err != nil {
 		return err
@@ -72,7 +78,20 @@ func (g *Gate) readInstallation(ctx context.Context, id rules.InstallationID) er
 				slog.Int64("installation", int64(id)), slog.String("permission", lack))
 		}
 	}
-	return g.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+	gone := map[rules.RepositoryID]store.Repository{}
+	for _, r := range before {
+		if !slices.ContainsFunc(now, func(n github.RepositoryInfo) bool { return n.ID == r.ID }) {
+			gone[r.ID] = r
+		}
+	}
+	entries, tell, err := g.abandoned(ctx, row, gone)
+	if err != nil {
+		return err
+	}
+	return g.write(ctx, entries, func(tx *store.Tx) error {
+		if err := tell(tx); err != nil {
+			return err
+		}
 		if err := tx.SetInstallation(row); err != nil {
 			return err
 		}
@@ -91,8 +110,8 @@ func (g *Gate) readInstallation(ctx context.Context, id rules.InstallationID) er
 			}
 			delete(known, r.ID)
 		}
-		for gone := range known {
-			if err := tx.ForgetRepository(gone); err != nil {
+		for id := range known {
+			if err := tx.ForgetRepository(id); err != nil {
 				return err
 			}
 		}
@@ -100,10 +119,57 @@ func (g *Gate) readInstallation(ctx context.Context, id rules.InstallationID) er
 	})
 }
 
-// permissions are those that the merge door needs.
+// abandoned are the alerts about deployments that are held in repositories which went
+// out of reach: nobody answers for them any more.
+func (g *Gate) abandoned(ctx context.Context, in store.Installation, gone map[rules.RepositoryID]store.Repository) ([]ledger.Entry, func(*store.Tx) error, error) {
+	var entries []ledger.Entry
+	tells := []func(*store.Tx) error{}
+	if len(gone) > 0 {
+		marks, err := g.heldIn(ctx, gone)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, m := range marks {
+			if m.Key.Kind != rules.WorkRun {
+				continue
+			}
+			var data runData
+			if err := g.subject(ctx, m.Key, &data); err != nil {
+				return nil, nil, err
+			}
+			at := &place{id: m.Key.Repository, fullName: m.FullName, installation: in}
+			policies, err := g.policiesOf(ctx, at, github.FileFound)
+			if err != nil {
+				return nil, nil, err
+			}
+			var list []raised
+			for _, h := range data.Held {
+				if h.State == heldWaiting {
+					key := fmt.Sprintf("abandoned:%d/%d/%d/%d:%s", m.Key.Repository, m.Key.Number, h.Attempt, h.Turn, h.Environment)
+					list = append(list, raised{key: key, environment: h.Environment, reason: rules.OutOfReach(h.Environment, data.SHA), url: h.Shown.URL})
+				}
+			}
+			more, tell, err := g.raise(ctx, at, policies, list)
+			if err != nil {
+				return nil, nil, err
+			}
+			entries, tells = append(entries, more...), append(tells, tell)
+		}
+	}
+	return entries, func(tx *store.Tx) error {
+		for _, tell := range tells {
+			if err := tell(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
+// permissions are those that the doors need.
 func permissions() map[string]string {
 	return map[string]string{
-		"actions": "read", "checks": "write", "contents": "write", "members": "read", "pull_requests": "write", "statuses": "read",
+		"actions": "read", "checks": "write", "contents": "write", "deployments": "write", "members": "read", "pull_requests": "write", "statuses": "read",
 	}
 }
 

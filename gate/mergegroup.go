@@ -73,12 +73,13 @@ func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
 	spec.HeadSHA, spec.ExternalID, spec.CompletedAt = work.Key.SHA, short(key), g.cfg.Now()
 	spec.Text += "\n\n" + witness
 	t := task{
-		g: g, at: at, work: work, head: work.Key.SHA, old: data.ID, id: digest, decision: d, policies: policies, subject: pullSubject(at.id, 0, work.Key.SHA),
+		g: g, at: at, work: work, head: work.Key.SHA,
+		judged: judged{old: data.ID, id: digest, decision: d, policies: policies, subject: pullSubject(at.id, 0, work.Key.SHA)},
 		plan: plan{effects: []effect{{
 			kind: effectCheck, key: key, sha: work.Key.SHA, digest: digest, run: data.Check, check: &spec, closes: spec.Conclusion == conclusionFailure,
 		}}},
 		save: func(tx *store.Tx) error { return g.setSubject(tx, work.Key, "", false, data) },
-		done: func(kind string, result effectResult) {
+		done: func(_ effect, kind string, result effectResult) {
 			if kind == effectCheck {
 				data.Check, data.Conclusion, data.Digest, data.ID = result.Check, spec.Conclusion, digest, digest
 			}

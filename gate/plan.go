@@ -23,6 +23,11 @@ const (
 	effectComment = "comment"
 	effectLabel   = "label"
 	effectUnlabel = "unlabel"
+	// effectAnswer answers our protection rule, effectReport tells what it waits for,
+	// effectRerun has a job run again that waited in vain.
+	effectAnswer = "answer"
+	effectReport = "report"
+	effectRerun  = "rerun"
 	// effectRefused is no effect: it tells that GitHub refused one.
 	effectRefused = "refused"
 )
@@ -43,6 +48,10 @@ type effect struct {
 	// ledger cannot be written.
 	closes bool
 
+	// about is the place of the decision that it follows from: 0 the first, 1 the
+	// first of the further ones.
+	about int
+
 	pull    int
 	sha     rules.SHA
 	review  rules.ReviewID
@@ -54,8 +63,27 @@ type effect struct {
 	teams   []string
 	label   string
 	comment int64
+	marker  string // of the comment; "" is the merge door's
 	check   *github.CheckRunSpec
 	run     rules.CheckRunID
+	held    *heldRef
+}
+
+// heldRef is which held deployment an effect is for.
+type heldRef struct {
+	run         rules.RunID
+	attempt     int
+	environment string
+	// state is the answer to the rule: "approved" or "rejected".
+	state string
+	turn  int
+	rule  bool
+	// job is the one to run again.
+	job rules.CheckRunID
+	// asked is the newest wish for a new check run that it fulfils.
+	asked int64
+	// read is when the run's attempt was read.
+	read time.Time
 }
 
 // plan is what GitHub should show, less what it shows.
@@ -149,7 +177,7 @@ func order(e effect) int {
 	if e.closes {
 		return 0
 	}
-	return 1 + slices.Index([]string{effectCheck, effectApprove, effectMerge, effectEnqueue, effectRequest, effectLabel, effectUnlabel, effectComment}, e.kind)
+	return 1 + slices.Index([]string{effectAnswer, effectRerun, effectCheck, effectApprove, effectMerge, effectEnqueue, effectRequest, effectLabel, effectUnlabel, effectReport, effectComment}, e.kind)
 }
 
 // planMerge merges what is allowed once the check at the head says so and GitHub

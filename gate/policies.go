@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -119,6 +120,8 @@ func firstProblem(problems []rules.Problem) string {
 // at the head of the default branch when it was last looked at.
 type repositoryData struct {
 	Branch string `json:"branch,omitzero"`
+	// Ruled is when the environments' rules were last looked at.
+	Ruled time.Time `json:"ruled,omitzero"`
 	// Files are the policy files by path.
 	Files map[string]seenFile `json:"files,omitzero"`
 }

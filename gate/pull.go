@@ -34,6 +34,8 @@ type pullData struct {
 	Policy string `json:"policy,omitzero"`
 	// Floor is that of the organisation's floor.
 	Floor string `json:"floor,omitzero"`
+	// Approvers are those whose approval counts.
+	Approvers []rules.Actor `json:"approvers,omitzero"`
 	// Annotations are what is wrong in a policy that the pull request brings, on its
 	// lines.
 	Annotations []github.Annotation `json:"annotations,omitzero"`
@@ -150,8 +152,9 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 		State: p.Policy.State, Blob: p.Policy.Blob, Branch: p.DefaultBranch, Refused: seen.Files[rules.PolicyPath].Refused,
 	})
 	t := task{
-		g: g, at: at, work: work, head: p.Change.Head.SHA, old: old.ID, id: data.ID, decision: data.Decision, policies: policies,
-		subject: pullSubject(at.id, data.Number, data.Head), plan: pl, facts: p,
+		g: g, at: at, work: work, head: p.Change.Head.SHA,
+		judged: judged{old: old.ID, id: data.ID, decision: data.Decision, policies: policies, subject: pullSubject(at.id, data.Number, data.Head)},
+		plan:   pl, facts: p,
 		also: func(tx *store.Tx) error {
 			now := g.cfg.Now()
 			if news {
@@ -180,7 +183,7 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 			return nil
 		},
 		save: func(tx *store.Tx) error { return g.setSubject(tx, work.Key, data.Head, true, data) },
-		done: func(kind string, result effectResult) {
+		done: func(_ effect, kind string, result effectResult) {
 			switch kind {
 			case effectComment:
 				data.Comment, data.Commented = result.Comment, result.Digest
@@ -210,12 +213,27 @@ func (g *Gate) conclude(ctx context.Context, at *place, p *github.Pull, data *pu
 	if data.Decision, err = g.judge(ctx, at, policies, p, &data.Readings); err != nil {
 		return policies, err
 	}
+	data.Approvers = approvers(data.Decision, &p.Change)
 	data.Policy, data.Floor = policies.Repository.Policy.Digest(), policies.Floor.Policy.Digest()
 	before := data.ID
 	if data.ID = decisionID(pullKey(at.id, p.Change.Number), data.Head, policies, data.Decision); data.ID != before {
 		data.Turn++
 	}
 	return policies, nil
+}
+
+// approvers are the people whose reviews count for some need of a decision.
+func approvers(d rules.Decision, c *rules.Change) []rules.Actor {
+	var out []rules.Actor
+	for _, r := range c.Reviews {
+		counts := r.State == rules.ReviewApproved && r.User.ID != 0 && slices.ContainsFunc(d.Needs, func(n rules.Need) bool {
+			return slices.ContainsFunc(n.Approved, r.User.Login.Equal)
+		})
+		if counts && !slices.Contains(out, r.User) {
+			out = append(out, r.User)
+		}
+	}
+	return out
 }
 
 // siblingKnown says what is known of another pull request at a head, or

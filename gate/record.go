@@ -16,6 +16,24 @@ import (
 	"github.com/sallyport/sallyport/rules"
 )
 
+// judged is one decision.
+type judged struct {
+	// old and id are the ids of the decision that was recorded before and of the one
+	// that was made now.
+	old, id  string
+	decision rules.Decision
+	policies rules.Policies
+	subject  ledger.Subject
+}
+
+// of is the decision that an effect follows from.
+func (t *task) of(e *effect) *judged {
+	if e.about > 0 {
+		return &t.more[e.about-1]
+	}
+	return &t.judged
+}
+
 // task is one look, once it was judged and planned: steps 4 to 6.
 type task struct {
 	g    *Gate
@@ -23,13 +41,12 @@ type task struct {
 	work store.Work
 	// head is the commit that the effects are bound to.
 	head rules.SHA
-	// old and id are the ids of the decision that was recorded before and of the one
-	// that was made now.
-	old, id  string
-	decision rules.Decision
-	policies rules.Policies
-	subject  ledger.Subject
-	plan     plan
+	judged
+	// more are the further decisions of one look, where a key has several.
+	more []judged
+	plan plan
+	// entries are recorded beside the decisions.
+	entries []ledger.Entry
 	// facts are those that the plan was made from; nil where they are not a pull
 	// request's.
 	facts *github.Pull
@@ -38,7 +55,7 @@ type task struct {
 	// all effects were applied. Also and after may be nil.
 	also, save, after func(*store.Tx) error
 	// done is told of each effect that was applied, and of each that GitHub refused.
-	done func(kind string, result effectResult)
+	done func(e effect, kind string, result effectResult)
 }
 
 // effectResult is what an effect made. It is stored with the effect.
@@ -79,17 +96,17 @@ func (t *task) run(ctx context.Context) error {
 		var refused *github.Refused
 		switch {
 		case err == nil:
-			t.tell(e.kind, result)
-			outcomes = append(outcomes, t.outcome(key, "applied", result))
+			t.tell(e, e.kind, result)
+			outcomes = append(outcomes, t.outcome(t.of(&e), key, "applied", result))
 			ends = append(ends, func(tx *store.Tx) error { return endEffect(tx, key, store.EffectApplied, result, g.cfg.Now()) })
 		case errors.As(err, &refused), errors.Is(err, github.ErrForbidden), errors.Is(err, github.ErrNotFound):
 			g.cfg.Log.WarnContext(ctx, "GitHub refused an effect", slog.String("effect", key), slog.Any("cause", err))
 			result := effectResult{Kind: e.kind, Why: err.Error()}
-			t.tell(effectRefused, result)
+			t.tell(e, effectRefused, result)
 			if t.plan.again == 0 {
 				t.plan.again = retryRefused
 			}
-			outcomes = append(outcomes, t.outcome(key, "refused", result))
+			outcomes = append(outcomes, t.outcome(t.of(&e), key, "refused", result))
 			ends = append(ends, func(tx *store.Tx) error { return endEffect(tx, key, store.EffectDropped, result, g.cfg.Now()) })
 		default:
 			failed = append(failed, fmt.Errorf("%s: %w", key, err))
@@ -99,9 +116,9 @@ func (t *task) run(ctx context.Context) error {
 	return t.end(ctx, outcomes, ends, failed)
 }
 
-func (t *task) tell(kind string, result effectResult) {
+func (t *task) tell(e effect, kind string, result effectResult) {
 	if t.done != nil {
-		t.done(kind, result)
+		t.done(e, kind, result)
 	}
 }
 
@@ -139,8 +156,10 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 	}
 	tried := map[string]attempt{}
 	var entries []ledger.Entry
-	if t.id != t.old {
-		entries = append(entries, t.decisionEntry())
+	for _, j := range append([]judged{t.judged}, t.more...) {
+		if j.id != j.old {
+			entries = append(entries, g.decisionEntry(j))
+		}
 	}
 	fresh := map[string]bool{}
 	for i := range t.plan.effects {
@@ -151,7 +170,7 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 			fresh[e.key] = true
 			tried[e.key] = attempt{attempts: 1}
 			entries = append(entries, ledger.Entry{
-				Kind: ledger.KindEffect, Time: now, Subject: t.keyed(e.key), Decision: t.id, Payload: map[string]any{"kind": e.kind},
+				Kind: ledger.KindEffect, Time: now, Subject: t.of(e).keyed(e.key), Decision: t.of(e).id, Payload: map[string]any{"kind": e.kind},
 			})
 		case err != nil:
 			return nil, err
@@ -167,21 +186,23 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 			}
 		}
 	}
+	entries = append(entries, t.entries...)
 	entries = append(entries, g.takeUnrecorded()...)
 	var dropped []string
 	for _, e := range planned {
 		if _, wanted := tried[e.Key]; !wanted {
 			dropped = append(dropped, e.Key)
-			entries = append(entries, t.outcome(e.Key, "not needed any more", effectResult{}))
+			entries = append(entries, t.outcome(&t.judged, e.Key, "not needed any more", effectResult{}))
 		}
 	}
 	err = t.append(ctx, entries, func(tx *store.Tx) error {
-		for _, e := range t.plan.effects {
+		for i := range t.plan.effects {
+			e := &t.plan.effects[i]
 			if tried[e.key].hold {
 				continue
 			}
 			if fresh[e.key] {
-				if _, err := tx.PlanEffect(store.Effect{Key: e.key, Subject: t.work.Key, Kind: e.kind, SHA: e.sha, Decision: t.id, PlannedAt: now}); err != nil {
+				if _, err := tx.PlanEffect(store.Effect{Key: e.key, Subject: t.work.Key, Kind: e.kind, SHA: e.sha, Decision: t.of(e).id, PlannedAt: now}); err != nil {
 					return err
 				}
 			}
@@ -312,7 +333,7 @@ func (t *task) closeUnrecorded(ctx context.Context) {
 			continue
 		}
 		t.g.cfg.Log.WarnContext(ctx, "taken back although the ledger cannot be written", slog.String("effect", e.key))
-		t.g.giveUnrecorded([]ledger.Entry{t.outcome(e.key, "applied before it was recorded", result)})
+		t.g.giveUnrecorded([]ledger.Entry{t.outcome(t.of(&e), e.key, "applied before it was recorded", result)})
 	}
 }
 
@@ -341,33 +362,33 @@ func (g *Gate) giveUnrecorded(entries []ledger.Entry) {
 
 // decisionEntry is the decision as it is recorded: the whole of it under a
 // commitment, since it names people, and in clear what may be read by all.
-func (t *task) decisionEntry() ledger.Entry {
+func (g *Gate) decisionEntry(j judged) ledger.Entry {
 	codes := []string{}
-	for _, r := range t.decision.Reasons {
+	for _, r := range j.decision.Reasons {
 		codes = append(codes, string(r.Code))
 	}
 	slices.Sort(codes)
 	return ledger.Entry{
-		Kind: ledger.KindDecision, Time: t.g.cfg.Now(), Subject: t.subject, Decision: t.id,
+		Kind: ledger.KindDecision, Time: g.cfg.Now(), Subject: j.subject, Decision: j.id,
 		Payload: map[string]any{
-			"verdict": t.decision.Verdict, "codes": slices.Compact(codes), "environments": t.decision.Environments, "observe": t.decision.Observe,
-			"policy": t.policies.Repository.Policy.Digest(), "floor": t.policies.Floor.Policy.Digest(),
+			"verdict": j.decision.Verdict, "codes": slices.Compact(codes), "environments": j.decision.Environments, "observe": j.decision.Observe,
+			"policy": j.policies.Repository.Policy.Digest(), "floor": j.policies.Floor.Policy.Digest(),
 		},
-		Personal: map[string]any{"decision": t.decision},
+		Personal: map[string]any{"decision": j.decision},
 	}
 }
 
 // outcome is what became of an effect as it is recorded.
-func (t *task) outcome(key, outcome string, result effectResult) ledger.Entry {
-	e := ledger.Entry{Kind: ledger.KindOutcome, Time: t.g.cfg.Now(), Subject: t.keyed(key), Decision: t.id, Payload: map[string]any{"outcome": outcome}}
+func (t *task) outcome(j *judged, key, outcome string, result effectResult) ledger.Entry {
+	e := ledger.Entry{Kind: ledger.KindOutcome, Time: t.g.cfg.Now(), Subject: j.keyed(key), Decision: j.id, Payload: map[string]any{"outcome": outcome}}
 	if result != (effectResult{}) {
 		e.Personal = map[string]any{"result": result}
 	}
 	return e
 }
 
-func (t *task) keyed(key string) ledger.Subject {
-	s := t.subject
+func (j *judged) keyed(key string) ledger.Subject {
+	s := j.subject
 	s.Key = key
 	return s
 }

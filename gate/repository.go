@@ -51,7 +51,7 @@ func (g *Gate) repository(ctx context.Context, work store.Work) error {
 		files = append(files, rules.FloorPath)
 	}
 	news := false
-	var alerts []alert
+	var alerts []raised
 	for _, path := range files {
 		seen, changed, found, err := g.policyFile(ctx, at, info.DefaultBranch, path, old.Files[path])
 		if err != nil {
@@ -65,6 +65,13 @@ func (g *Gate) repository(ctx context.Context, work store.Work) error {
 	if err != nil {
 		return err
 	}
+	if news {
+		runs, err := g.heldRuns(ctx, at)
+		if err != nil {
+			return err
+		}
+		pulls = append(pulls, runs...)
+	}
 	var floor []rules.Mark
 	if at.holdsFloor() && news {
 		if floor, err = g.siblings(ctx, at); err != nil {
@@ -77,7 +84,33 @@ func (g *Gate) repository(ctx context.Context, work store.Work) error {
 			return err
 		}
 	}
-	return g.write(ctx, alertEntries(g, at, alerts), func(tx *store.Tx) error {
+	policies, err := g.policiesOf(ctx, at, data.Files[rules.PolicyPath].State)
+	if err != nil {
+		return err
+	}
+	if policies.Repository.Policy != nil {
+		runs, err := g.waitingRuns(ctx, at)
+		if err != nil {
+			return err
+		}
+		pulls = append(pulls, runs...)
+		missing, err := g.unruled(ctx, at, policies, &old, &data)
+		if err != nil {
+			return err
+		}
+		alerts = append(alerts, missing...)
+	}
+	for i := range alerts {
+		alerts[i].key = fmt.Sprintf("%d:%s", at.id, alerts[i].key)
+	}
+	entries, tell, err := g.raise(ctx, at, policies, alerts)
+	if err != nil {
+		return err
+	}
+	return g.write(ctx, entries, func(tx *store.Tx) error {
+		if err := tell(tx); err != nil {
+			return err
+		}
 		for _, m := range append(pulls, floor...) {
 			if err := tx.Mark(m, g.cfg.Now()); err != nil {
 				return err
@@ -90,27 +123,9 @@ func (g *Gate) repository(ctx context.Context, work store.Work) error {
 	})
 }
 
-// alert is something about a policy that should not have happened.
-type alert struct {
-	path   string
-	reason rules.Reason
-}
-
-func alertEntries(g *Gate, at *place, alerts []alert) []ledger.Entry {
-	var out []ledger.Entry
-	for _, a := range alerts {
-		g.cfg.Log.Warn("alert", slog.String("repository", at.fullName), slog.String("path", a.path), slog.String("code", string(a.reason.Code)), slog.String("text", a.reason.Text))
-		out = append(out, ledger.Entry{
-			Kind: ledger.KindAlert, Time: g.cfg.Now(), Subject: ledger.Subject{Repository: at.id, SHA: a.reason.SHA},
-			Payload: map[string]any{"code": a.reason.Code, "file": a.path},
-		})
-	}
-	return out
-}
-
 // policyFile finds which version of a policy file is in force now. It brings those
 // into force that arrived rightly, in their order, and says what else was found.
-func (g *Gate) policyFile(ctx context.Context, at *place, branch, path string, before seenFile) (seen seenFile, changed bool, alerts []alert, err error) {
+func (g *Gate) policyFile(ctx context.Context, at *place, branch, path string, before seenFile) (seen seenFile, changed bool, alerts []raised, err error) {
 	file, err := at.File(ctx, path, branch)
 	if errors.Is(err, github.ErrNotFound) {
 		file, err = github.PolicyFile{State: github.FileAbsent, Branch: branch}, nil
@@ -182,7 +197,7 @@ func (g *Gate) policyFile(ctx context.Context, at *place, branch, path string, b
 func changedIf(b bool) *bool { return &b }
 
 // refuse says why what was found is not in force, once.
-func refuse(seen, before seenFile, path string, r *rules.Reason, changed *bool) (seenFile, bool, []alert, error) {
+func refuse(seen, before seenFile, path string, r *rules.Reason, changed *bool) (seenFile, bool, []raised, error) {
 	did := changed != nil && *changed
 	if r == nil {
 		return seen, did, nil, nil
@@ -191,7 +206,8 @@ func refuse(seen, before seenFile, path string, r *rules.Reason, changed *bool) 
 	if before == seen {
 		return seen, did, nil, nil
 	}
-	return seen, did, []alert{{path, *r}}, nil
+	key := fmt.Sprintf("policy:%s:%s:%s:%s:%s", path, seen.Branch, seen.Blob, r.SHA, r.Code)
+	return seen, did, []raised{{key: key, path: path, reason: *r}}, nil
 }
 
 // nextPolicy is the version in force after a step, and why the step's is not.
@@ -376,6 +392,71 @@ func (g *Gate) siblings(ctx context.Context, at *place) ([]rules.Mark, error) {
 		marks[i].Priority = rules.PriorityDoor
 	}
 	return marks, err
+}
+
+// heldRuns marks the runs of a repository in which something is held.
+func (g *Gate) heldRuns(ctx context.Context, at *place) ([]rules.Mark, error) {
+	return g.overtaken(ctx, at, 0, []ended{{outcome: store.Success}})
+}
+
+// waitingRuns are the runs that GitHub holds and of which no event told.
+func (g *Gate) waitingRuns(ctx context.Context, at *place) ([]rules.Mark, error) {
+	runs, err := at.WaitingRuns(ctx)
+	if errors.Is(err, github.ErrForbidden) || errors.Is(err, github.ErrNotFound) {
+		return nil, nil // no Actions there, or no permission, which is told of elsewhere
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing the waiting runs of %s: %w", at.fullName, err)
+	}
+	var out []rules.Mark
+	for _, run := range runs {
+		s, err := g.cfg.Store.Subject(ctx, runKey(at.id, run))
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+		if err != nil || !s.Held {
+			out = append(out, g.markAt(at, runKey(at.id, run), rules.PriorityHousekeeping))
+		}
+	}
+	return out, nil
+}
+
+// maxRuled is how many environments of a repository are asked for their rules.
+const maxRuled = 200
+
+// unruled finds environments that the policy gates and that do not have our rule. It
+// asks now and then.
+func (g *Gate) unruled(ctx context.Context, at *place, policies rules.Policies, old, data *repositoryData) ([]raised, error) {
+	now := g.cfg.Now()
+	data.Ruled = old.Ruled
+	if age := now.Sub(old.Ruled); age >= 0 && age < relook {
+		return nil, nil
+	}
+	all, err := at.Environments(ctx)
+	if errors.Is(err, github.ErrForbidden) || errors.Is(err, github.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing the environments of %s: %w", at.fullName, err)
+	}
+	var out []raised
+	for _, e := range all[:min(len(all), maxRuled)] {
+		if !policies.Repository.Policy.Gated(e.Name) {
+			continue
+		}
+		enabled, err := at.RuleEnabled(ctx, e.Name)
+		if errors.Is(err, github.ErrNotFound) {
+			continue // it went away
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the rules of environment %q: %w", e.Name, err)
+		}
+		if !enabled {
+			out = append(out, raised{key: fmt.Sprintf("rule:%d", e.ID), environment: e.Name, reason: rules.RuleMissing(e.Name)})
+		}
+	}
+	data.Ruled = now
+	return out, nil
 }
 
 // ownerRepo splits OWNER/REPO.

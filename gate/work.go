@@ -33,6 +33,9 @@ func (g *Gate) Run(ctx context.Context) error {
 	if g.cfg.Sweep > 0 {
 		all.Go(func() { g.sweeps(ctx) })
 	}
+	if g.cfg.Tell != nil {
+		all.Go(func() { g.tells(ctx) })
+	}
 	all.Wait()
 	return context.Cause(ctx)
 }
@@ -144,8 +147,7 @@ func (g *Gate) Reconcile(ctx context.Context, work store.Work) error {
 	case rules.WorkOwner:
 		return g.owner(ctx, work)
 	case rules.WorkRun:
-		// The deploy door is not built yet: nothing waits for a run.
-		return g.cfg.Store.Done(ctx, work.Key, work.Lease)
+		return g.run(ctx, work)
 	default:
 		return fmt.Errorf("work of kind %q is not known", work.Key.Kind)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/gate/github"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
 	"github.com/sallyport/sallyport/gate/ledger"
+	"github.com/sallyport/sallyport/gate/statements"
 	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/gate/webhook"
 	"github.com/sallyport/sallyport/rules"
@@ -62,6 +63,13 @@ type world struct {
 	hook   *httptest.Server
 }
 
+// inProcess reads migrations in the test's own process.
+type inProcess struct{}
+
+func (inProcess) Look(ctx context.Context, name, text string) ([]statements.Finding, bool, string) {
+	return statements.Look(ctx, name, text)
+}
+
 type option func(*world, *gate.Config)
 
 func permissions() map[string]string {
@@ -74,7 +82,7 @@ func permissions() map[string]string {
 func events() []string {
 	return []string{
 		"check_run", "check_suite", "deployment", "deployment_protection_rule", "deployment_review", "deployment_status", "membership", "merge_group",
-		"pull_request", "pull_request_review", "push", "status", "workflow_job", "workflow_run", "team",
+		"pull_request", "pull_request_review", "push", "status", "workflow_dispatch", "workflow_job", "workflow_run", "team",
 	}
 }
 
@@ -122,7 +130,7 @@ func newWorld(t testing.TB, policy string, options ...option) *world {
 	w.inst = w.app.Install(w.acme)
 	cfg := gate.Config{
 		GitHub: w.client, Store: w.store, Ledger: log, Verifier: w.key.Verifier(), Owners: []rules.AccountID{rules.AccountID(w.acme.ID)},
-		Sweep: -1, Now: w.clock.Now,
+		Sweep: -1, Now: w.clock.Now, Statements: inProcess{},
 	}
 	for _, o := range options {
 		o(w, &cfg)

@@ -15,13 +15,15 @@ func TestDemo(t *testing.T) {
 	}
 	defer in.Close()
 	var out, log bytes.Buffer
-	if code := Main(t.Context(), nil, in, &out, &log); code != 0 {
+	if code := Main(t.Context(), nil, in, &out, &log, nil); code != 0 {
 		t.Fatalf("exit %d: %s\n%s", code, log.String(), out.String())
 	}
 	at := 0
 	for _, want := range []string{
 		"in force now, as version 1", "#1 Explain retries  open", "Waits: the check \"test\"", "#2 Archive old orders  open", "one of acme/sre for production",
-		"#1 Explain retries  merged by sallyport[bot]", "approved at", "bob: approved at", "SP313", "whole, signed",
+		"#1 Explain retries  merged by sallyport[bot]", "approved at", "bob: approved at", "SP313",
+		"staging     success      Released", "production  waiting      Held for a human: one of acme/sre", "production  success      Released: approved by bob",
+		"#3 Explain timeouts  merged by sallyport[bot]", "production  waiting      Held for a human", "2 commits from 1 pull request", "which no listed human approved", "whole, signed",
 	} {
 		i := strings.Index(out.String()[at:], want)
 		if i < 0 {
@@ -33,7 +35,7 @@ func TestDemo(t *testing.T) {
 	if strings.Contains(out.String(), "\x1b") {
 		t.Error("there are colours in a pipe")
 	}
-	if code := Main(t.Context(), []string{"more"}, in, &out, &log); code != 2 {
+	if code := Main(t.Context(), []string{"more"}, in, &out, &log, nil); code != 2 {
 		t.Errorf("exit %d for an argument too many, want 2", code)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"charm.land/lipgloss/v2"
 
 	"github.com/sallyport/sallyport/cmd/sallyport-app/server"
+	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/github"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
 	"github.com/sallyport/sallyport/gate/ledger"
@@ -36,8 +37,12 @@ environments:
     merge: true
     paths: [docs/**]
     after: [test]                   # once this check is green
+  staging:
+    gate: auto
+    paths: [deploy/staging/**]
+    after: [test]
   production:
-    gate: human                     # every other path
+    gate: human                     # every other path, and every deployment
 `
 
 // patience is how long the story waits for one thing to happen.
@@ -47,11 +52,13 @@ const patience = 30 * time.Second
 type story struct {
 	out     io.Writer
 	log     io.Writer
-	approve func() error // waits for the person at the keyboard
+	look    gate.Statements
+	approve func(what string) error // waits for the person at the keyboard
 
 	github *githubtest.GitHub
 	repo   *githubtest.Repository
 	app    *githubtest.App
+	agent  *githubtest.App
 	server *server.Server
 	url    string
 }
@@ -84,6 +91,7 @@ func (s *story) tell(ctx context.Context) (err error) {
 	acme.Team("sre", bob).Access(s.repo, "write")
 	writer := g.App(githubtest.AppConfig{Slug: "writer", Permissions: map[string]string{"contents": "write", "pull_requests": "write"}})
 	writer.Install(acme, s.repo)
+	s.agent = writer
 	s.repo.CommitTo(alice, "main", "Add the policy", map[string]string{rules.PolicyPath: policy})
 
 	end, stop := context.WithCancel(ctx)
@@ -134,7 +142,7 @@ func (s *story) tell(ctx context.Context) (err error) {
 	s.show(migration)
 
 	s.head("4  bob, of acme/sre, reads the migration")
-	if err := s.approve(); err != nil {
+	if err := s.approve("approve it"); err != nil {
 		return fmt.Errorf("nobody approved: %w", err)
 	}
 	if _, err := migration.Approve(bob, migration.Head()); err != nil {
@@ -152,8 +160,12 @@ func (s *story) tell(ctx context.Context) (err error) {
 	}
 	s.show(migration)
 
-	s.head("6  Everything is in the ledger, and nobody can rewrite it unseen")
-	return s.verify(ctx, s.says(migration))
+	last, err := s.deploys(ctx, bob)
+	if err != nil {
+		return err
+	}
+	s.head("8  Everything is in the ledger, and nobody can rewrite it unseen")
+	return s.verify(ctx, last)
 }
 
 // serve starts the server that people run, with settings of its own.
@@ -168,7 +180,10 @@ func (s *story) serve(ctx context.Context, dir string, owner githubtest.Owner, d
 		Permissions: map[string]string{
 			"actions": "read", "checks": "write", "contents": "write", "deployments": "write", "members": "read", "merge_queues": "read", "pull_requests": "write", "statuses": "read",
 		},
-		Events: []string{"check_run", "check_suite", "membership", "merge_group", "pull_request", "pull_request_review", "push", "status", "team"},
+		Events: []string{
+			"check_run", "check_suite", "deployment", "deployment_protection_rule", "deployment_review", "deployment_status", "membership", "merge_group",
+			"pull_request", "pull_request_review", "push", "status", "team", "workflow_dispatch", "workflow_job", "workflow_run",
+		},
 	})
 	s.repo.AddRuleset(githubtest.Ruleset{Branches: []string{"main"}, Checks: []githubtest.RequiredCheck{{Context: "sallyport", AppID: s.app.ID}}})
 	key, err := github.ParseKey(s.app.KeyPEM())
@@ -178,7 +193,7 @@ func (s *story) serve(ctx context.Context, dir string, owner githubtest.Owner, d
 	s.app.Install(owner)
 	s.server, err = server.New(ctx, server.Settings{
 		URL: "http://127.0.0.1", Listen: "127.0.0.1:0", Database: filepath.Join(dir, "sallyport.db"), App: rules.AppID(s.app.ID), Key: key,
-		WebhookSecrets: []webhook.Secret{webhook.Secret(secret)}, GitHubAPI: s.github.URL(), Sweep: time.Minute, Log: slog.New(slog.NewTextHandler(s.log, nil)),
+		WebhookSecrets: []webhook.Secret{webhook.Secret(secret)}, GitHubAPI: s.github.URL(), Issuer: s.github.OIDCIssuer(), Sweep: time.Minute, Statements: s.look, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	if err != nil {
 		return err
@@ -251,13 +266,8 @@ func (s *story) show(p *githubtest.Pull) {
 	if v.Merged {
 		state = lipgloss.NewStyle().Foreground(lipgloss.Magenta).Render("merged by " + v.MergedBy)
 	}
-	sign := map[string]string{
-		"success":         lipgloss.NewStyle().Foreground(lipgloss.Green).Render("✓"),
-		"action_required": lipgloss.NewStyle().Foreground(lipgloss.Yellow).Render("!"),
-		"failure":         lipgloss.NewStyle().Foreground(lipgloss.Red).Render("✗"),
-	}[check.Conclusion]
 	lipgloss.Fprintf(s.out, "\n  #%d %s  %s\n", p.Number, v.Title, state)
-	lipgloss.Fprintf(s.out, "     %s sallyport  %s\n", sign, plain(check.Title))
+	lipgloss.Fprintf(s.out, "     %s sallyport  %s\n", sign(check.Conclusion), plain(check.Title))
 	for _, r := range v.Reviews {
 		s.say("       %s: %s at %s", r.User, strings.ToLower(strings.ReplaceAll(r.State, "_", " ")), r.SHA[:7])
 	}

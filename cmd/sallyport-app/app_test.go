@@ -99,7 +99,7 @@ func freeAddress(t *testing.T) string {
 // run runs a command to its end.
 func (w *world) run(args ...string) (code int, stdout, stderr string) {
 	var out, log buffer
-	code = Main(w.t.Context(), args, func(k string) string { return w.env[k] }, strings.NewReader(""), &out, &log)
+	code = Main(w.t.Context(), args, func(k string) string { return w.env[k] }, strings.NewReader(""), &out, &log, nil)
 	return code, out.String(), log.String()
 }
 
@@ -110,7 +110,7 @@ func (w *world) serve() func() (int, string) {
 	var out, log buffer
 	done := make(chan int, 1)
 	go func() {
-		done <- Main(ctx, []string{"serve"}, func(k string) string { return w.env[k] }, strings.NewReader(""), &out, &log)
+		done <- Main(ctx, []string{"serve"}, func(k string) string { return w.env[k] }, strings.NewReader(""), &out, &log, nil)
 	}()
 	w.until("the server is ready", func() bool { return w.get("/readyz") == http.StatusOK })
 	return func() (int, string) {

@@ -28,6 +28,7 @@ type app struct {
 	// flags are the values of settings' flags, by the settings' names.
 	flags map[string]*string
 	debug bool
+	look  gate.Statements
 }
 
 // errUsage marks errors of the command line, of settings and of policies.
@@ -121,6 +122,7 @@ func (a *app) settings(webhooks bool) (server.Settings, error) {
 		}
 		return a.getenv("SALLYPORT_" + name)
 	}, webhooks)
+	s.Statements = a.look
 	level := slog.LevelInfo
 	if a.debug {
 		level = slog.LevelDebug

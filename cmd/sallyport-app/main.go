@@ -7,10 +7,14 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/sallyport/sallyport/cmd/sallyport-app/server"
+	"github.com/sallyport/sallyport/gate"
 )
 
 // The exit codes of every command.
@@ -24,15 +28,28 @@ const (
 )
 
 func main() {
+	if looks, err := server.Looks(os.Args[1:], os.Stdin, os.Stdout); looks {
+		if err != nil {
+			os.Exit(ExitError)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := Main(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
+	looker, err := server.Looker()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "sallyport-app:", err)
+		os.Exit(ExitError)
+	}
+	code := Main(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr, looker)
+	looker.Close()
 	stop()
 	os.Exit(code)
 }
 
-// Main runs one command until it is done or ctx ends, and returns its exit code.
-func Main(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{getenv: getenv, stdin: stdin, stdout: stdout, stderr: stderr, flags: map[string]*string{}}
+// Main runs one command until it is done or ctx ends, and returns its exit code. Look
+// reads migrations for a server; nil reads none.
+func Main(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer, look gate.Statements) int {
+	a := &app{getenv: getenv, look: look, stdin: stdin, stdout: stdout, stderr: stderr, flags: map[string]*string{}}
 	root := a.root()
 	root.SetArgs(args)
 	return a.exit(root.ExecuteContext(ctx))

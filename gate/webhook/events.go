@@ -32,6 +32,8 @@ type delivery struct {
 	envelope
 	// check is the check that the event is about, if it is about one.
 	check *Check
+	// known is the run that the event matters for only if it is known.
+	known rules.RunID
 }
 
 // envelope is what every event has, or may have.
@@ -100,13 +102,13 @@ func events() map[string]maker {
 // read fills a delivery from its body. The body must be one JSON object without
 // a name that is there twice, at any depth: two readers could see two different
 // events in it.
-func read(d *rules.Delivery, body []byte, cfg *Config, makers map[string]maker) (*Check, error) {
+func read(d *rules.Delivery, body []byte, cfg *Config, makers map[string]maker) (*Check, rules.RunID, error) {
 	x := &delivery{Delivery: d, body: body, cfg: cfg}
 	if m := makers[d.Event]; m != nil {
 		err := m(x)
-		return x.check, err
+		return x.check, x.known, err
 	}
-	return nil, x.plain()
+	return nil, 0, x.plain()
 }
 
 // own reports whether our own bot did it: what the gate did itself is no news to
@@ -336,6 +338,10 @@ func (d *delivery) checkRun() error {
 		if short(p.Check.Name) {
 			d.check = &Check{Repository: d.Delivery.Repository, SHA: p.Check.SHA, Name: p.Check.Name}
 		}
+	}
+	if run, held := rules.RunOfHold(p.Check.ExternalID); own && held {
+		// The check run of a deployment: its run alone has to be looked at.
+		return d.mark(d.key(rules.WorkRun, int64(run)))
 	}
 	return d.stands(p.Check.SHA, p.Check.Pulls)
 }
@@ -594,8 +600,8 @@ func (d *delivery) deploymentReview() error {
 	return d.mark(key)
 }
 
-// workflowJob matters where the job waits at an environment or belongs to one, and
-// when it ends, since what it was given ends with it.
+// workflowJob matters where the job waits at an environment or belongs to one, and,
+// of a run that is known, when it ends, since what it was given ends with it.
 func (d *delivery) workflowJob() error {
 	var p struct {
 		envelope
@@ -612,13 +618,17 @@ func (d *delivery) workflowJob() error {
 	if p.Job == nil {
 		return errors.New("a workflow_job event without its job")
 	}
-	if p.Deployment == nil && p.Job.Status != "waiting" && d.Delivery.Action != "waiting" && d.Delivery.Action != "completed" {
-		return nil
+	if p.Deployment == nil && p.Job.Status != "waiting" && d.Delivery.Action != "waiting" {
+		if d.Delivery.Action != "completed" {
+			return nil
+		}
+		d.known = rules.RunID(p.Job.Run)
 	}
 	return d.mark(d.key(rules.WorkRun, p.Job.Run))
 }
 
-// workflowRun matters when it ends. What its checks say comes as check runs.
+// workflowRun matters when one that is known ends. What its checks say comes as check
+// runs.
 func (d *delivery) workflowRun() error {
 	var p struct {
 		envelope
@@ -634,6 +644,7 @@ func (d *delivery) workflowRun() error {
 	if d.Delivery.Action != "completed" {
 		return nil
 	}
+	d.known = p.Run.ID
 	return d.mark(d.key(rules.WorkRun, int64(p.Run.ID)))
 }
 

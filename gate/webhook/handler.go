@@ -89,6 +89,10 @@ type Config struct {
 	// Waits reports whether something waits for a check, so that the others cost
 	// nothing. Whoever does not know says yes. Nil: everything waits for every check.
 	Waits func(context.Context, Check) bool
+	// Runs reports whether a run is known to have deployed or to wait, so that the
+	// ends of all others cost nothing. Whoever does not know says yes. Nil: every run
+	// is.
+	Runs func(context.Context, rules.RepositoryID, rules.RunID) bool
 	// Store is required.
 	Store Store
 	// Now is the clock. Nil is time.Now.
@@ -216,12 +220,15 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request) (answer, *refu
 		return answer{}, refuse(http.StatusUnauthorized, "the signature is not that of this body with the webhook's secret")
 	}
 	d := rules.Delivery{ID: id, BodyHash: sha256.Sum256(body), Event: event, ReceivedAt: h.cfg.Now()}
-	check, err := read(&d, body, &h.cfg, h.makers)
+	check, run, err := read(&d, body, &h.cfg, h.makers)
 	if err != nil {
 		return answer{}, &refusal{status: http.StatusBadRequest, text: "the body is not the JSON of this event", cause: err}
 	}
 	release() // the body is not needed while storing
 	if check != nil && len(d.Facts) == 0 && h.cfg.Waits != nil && !h.cfg.Waits(r.Context(), *check) {
+		d.Marks = nil
+	}
+	if run != 0 && len(d.Facts) == 0 && h.cfg.Runs != nil && !h.cfg.Runs(r.Context(), d.Repository, run) {
 		d.Marks = nil
 	}
 	if check != nil && event == "check_run" && d.Action != "completed" {

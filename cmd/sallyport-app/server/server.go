@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,10 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/gate"
+	"github.com/sallyport/sallyport/gate/alert"
 	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/holds"
+	"github.com/sallyport/sallyport/gate/jobtoken"
 	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/gate/webhook"
@@ -22,7 +26,7 @@ import (
 // Time limits of the listener. A webhook's body has its own.
 const (
 	headerTime   = 5 * time.Second
-	writeTime    = 30 * time.Second
+	writeTime    = 30 * time.Second // a job that waits has its own
 	idleTime     = 2 * time.Minute
 	shutdownTime = 10 * time.Second
 	// helloFirst and helloMost are how long is waited between two tries to reach
@@ -39,6 +43,8 @@ type Server struct {
 	ledger   *ledger.Log
 	key      ledger.Key
 	github   *github.Client
+	tell     *alert.Sender
+	jobs     *jobtoken.Verifier
 	listener net.Listener
 
 	// gate is nil until GitHub said who the App is.
@@ -75,6 +81,12 @@ func (x *Server) open(ctx context.Context) error {
 	}
 	if x.ledger, err = ledger.New(ledger.Config{Key: x.key}); err != nil {
 		return err
+	}
+	if x.tell, err = alert.New(s.Targets, alert.Config{Log: x.log}); err != nil {
+		return fmt.Errorf("SALLYPORT_TARGETS_FILE: %w", err)
+	}
+	if x.jobs, err = jobtoken.New(jobtoken.Config{Issuer: cmp.Or(s.Issuer, defaultIssuer), Audience: s.URL, Log: x.log}); err != nil {
+		return fmt.Errorf("SALLYPORT_OIDC_ISSUER: %w", err)
 	}
 	x.github, err = github.New(github.Config{App: s.App, Key: s.Key, BaseURL: s.GitHubAPI, Cache: x.store, Log: x.log})
 	return err
@@ -122,6 +134,7 @@ func (x *Server) webhooks(bot rules.AccountID, g *gate.Gate) (http.Handler, erro
 	cfg := webhook.Config{Secrets: x.settings.WebhookSecrets, App: x.settings.App, Bot: bot, Store: accept{x}, Log: x.log}
 	if g != nil {
 		cfg.Waits = func(ctx context.Context, c webhook.Check) bool { return g.Waits(ctx, c.Repository, c.SHA, c.Name) }
+		cfg.Runs = g.Runs
 	}
 	return webhook.New(cfg)
 }
@@ -130,7 +143,8 @@ func (x *Server) webhooks(bot rules.AccountID, g *gate.Gate) (http.Handler, erro
 func (x *Server) Gate(ctx context.Context) (*gate.Gate, error) {
 	s := x.settings
 	return gate.New(ctx, gate.Config{
-		GitHub: x.github, Store: x.store, Ledger: x.ledger, Verifier: x.key.Verifier(), Owners: s.Owners, NoFloor: s.NoFloor, URL: s.URL, Sweep: s.Sweep, Log: x.log,
+		GitHub: x.github, Store: x.store, Ledger: x.ledger, Verifier: x.key.Verifier(), Owners: s.Owners, NoFloor: s.NoFloor, Statements: s.Statements, Tell: x.tell, URL: s.URL,
+		Sweep: s.Sweep, Log: x.log,
 	})
 }
 
@@ -139,8 +153,12 @@ func (x *Server) Gate(ctx context.Context) (*gate.Gate, error) {
 func (x *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	routes, err := x.routes(ctx.Done())
+	if err != nil {
+		return errors.Join(err, x.listener.Close(), x.store.Close())
+	}
 	web := &http.Server{
-		Handler: x.routes(), ReadHeaderTimeout: headerTime, WriteTimeout: writeTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
+		Handler: routes, ReadHeaderTimeout: headerTime, WriteTimeout: writeTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(x.log.Handler(), slog.LevelWarn),
 	}
 	var all sync.WaitGroup
@@ -158,9 +176,9 @@ func (x *Server) Run(ctx context.Context) error {
 	<-ctx.Done()
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer cancel()
-	err := web.Shutdown(end)
+	err = web.Shutdown(end)
 	all.Wait()
-	err = errors.Join(err, x.store.Close())
+	err = errors.Join(err, x.Close())
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		err = errors.Join(cause, err)
 	}
@@ -196,14 +214,43 @@ func (x *Server) work(ctx context.Context) error {
 	}
 }
 
-// routes are all surfaces.
-func (x *Server) routes() http.Handler {
+// late is a gate that is there once GitHub was reached.
+type late struct{ *Server }
+
+// errLate means that GitHub was not reached yet.
+var errLate = errors.New("GitHub was not reached yet")
+
+// Hold makes a hold.
+func (l late) Hold(ctx context.Context, t rules.JobToken) (holds.State, error) {
+	if g := l.gate.Load(); g != nil {
+		return g.Hold(ctx, t)
+	}
+	return holds.State{}, errLate
+}
+
+// HoldState is a hold as it is now.
+func (l late) HoldState(ctx context.Context, id string, t rules.JobToken) (holds.State, error) {
+	if g := l.gate.Load(); g != nil {
+		return g.HoldState(ctx, id, t)
+	}
+	return holds.State{}, errLate
+}
+
+// routes are all surfaces. Requests that wait for something end when closing is
+// closed.
+func (x *Server) routes(closing <-chan struct{}) (http.Handler, error) {
+	held, err := holds.New(holds.Config{Verifier: x.jobs, Gate: late{x}, Closing: closing, Log: x.log})
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
+	mux.Handle(holds.Path, held)
+	mux.Handle(holds.Path+"/", held)
 	mux.HandleFunc("/webhooks/github", func(w http.ResponseWriter, r *http.Request) { (*x.hooks.Load()).ServeHTTP(w, r) })
 	mux.Handle("/ledger/", ledger.NewHandler(x.store, x.key.Verifier()))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /readyz", x.ready)
-	return mux
+	return mux, nil
 }
 
 // ready says whether deliveries can be stored and worked on.

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -12,7 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/statements"
 	"github.com/sallyport/sallyport/gate/webhook"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -41,6 +44,10 @@ func (s Setting) Flag() string {
 	return name
 }
 
+// defaultIssuer is who issues the tokens of jobs on github.com
+// (https://docs.github.com/actions/reference/openid-connect-reference).
+const defaultIssuer = "https://token.actions.githubusercontent.com"
+
 // All are all settings: help, flags, variables and documentation are made of this
 // list.
 func All() []Setting {
@@ -54,6 +61,8 @@ func All() []Setting {
 		{Name: "GITHUB_API_URL", Default: github.DefaultBaseURL, Help: "GitHub's REST API; of GitHub Enterprise Server https://HOST/api/v3"},
 		{Name: "OWNERS", Help: "ids of the accounts whose installations are served, parted by commas; default: the account that owns the App"},
 		{Name: "ORG_FLOOR", Help: `"none" where no organisation has a floor and the App cannot see that for itself`},
+		{Name: "TARGETS_FILE", Help: "what credentials open and where alerts go, YAML; without it nobody is told of alerts but the log and the ledger"},
+		{Name: "OIDC_ISSUER", Default: defaultIssuer, Help: "who issues the tokens of jobs; of GitHub Enterprise Server https://HOST/_services/token"},
 		{Name: "SWEEP_INTERVAL", Default: "60s", Help: "how often everything that is held is looked at, in case an event was lost"},
 		{Name: "SEAL_KEY", Secret: true, Help: "32 bytes in hex that seal the ledger's key in the database (openssl rand -hex 32)"},
 	}
@@ -71,6 +80,10 @@ type Settings struct {
 	Owners         []rules.AccountID
 	NoFloor        bool
 	Sweep          time.Duration
+	Targets        *rules.Targets // nil where none are declared
+	Issuer         string
+	// Statements reads migrations; nil reads none.
+	Statements gate.Statements
 	Seal           sealKey
 	Log            *slog.Logger
 }
@@ -169,6 +182,14 @@ func Read(get func(name string) string, needWebhooks bool) (Settings, error) {
 	default:
 		bad("ORG_FLOOR", `%q: the only value is "none"`, v)
 	}
+	if file := value("TARGETS_FILE"); file != "" {
+		if t, why := targets(file); why != "" {
+			bad("TARGETS_FILE", "%s", why)
+		} else {
+			s.Targets = t
+		}
+	}
+	s.Issuer = strings.TrimSuffix(value("OIDC_ISSUER"), "/")
 	var err error
 	if s.Sweep, err = time.ParseDuration(value("SWEEP_INTERVAL")); err != nil || s.Sweep < time.Second {
 		bad("SWEEP_INTERVAL", "%q: want a time of at least a second, such as 60s", value("SWEEP_INTERVAL"))
@@ -179,4 +200,57 @@ func Read(get func(name string) string, needWebhooks bool) (Settings, error) {
 		}
 	}
 	return s, errors.Join(wrong...)
+}
+
+// maxTargets is how many bytes a targets file may have.
+const maxTargets = 1 << 20
+
+// targets reads a targets file. Why says what is wrong with it.
+func targets(file string) (t *rules.Targets, why string) {
+	f, err := os.Open(file)
+	if err != nil {
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err
+		}
+		return nil, fmt.Sprintf("%q cannot be read: %v", file, err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxTargets+1))
+	if err != nil || len(text) > maxTargets {
+		return nil, fmt.Sprintf("%q cannot be read, or has more than %d bytes", file, maxTargets)
+	}
+	t, problems := rules.LoadTargets(file, text)
+	if t == nil || rules.HasErrors(problems) {
+		var lines []string
+		for _, p := range problems {
+			if p.IsError() {
+				lines = append(lines, p.String())
+			}
+		}
+		return nil, strings.Join(lines, "\n")
+	}
+	return t, ""
+}
+
+// lookCommand is the one argument with which a program starts itself to read
+// migrations, in a process that has no secret and can be killed.
+const lookCommand = "look-at-statements"
+
+// Looks reports whether a program was started to read migrations, and does so until
+// its parent goes away. A program that uses [Looker] calls it first of all.
+func Looks(args []string, in io.Reader, out io.Writer) (bool, error) {
+	if len(args) != 1 || args[0] != lookCommand {
+		return false, nil
+	}
+	return true, statements.Serve(in, out)
+}
+
+// Looker starts this program again to read migrations, when there are any. Close it.
+func Looker() (*statements.Worker, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this program, to read migrations in a process of its own: %w", err)
+	}
+	return statements.NewWorker(program, lookCommand), nil
 }
