@@ -126,7 +126,7 @@ func (g *Gate) stateOf(ctx context.Context, x store.Hold) (holds.State, error) {
 		}
 	default:
 		out.RetryAfter = 5
-		if h.Decision.NeedsHuman() {
+		if h.asks() {
 			out.Waits = deployHeadline(h) + ". Approve on the check " + deployCheck(h.Environment) + " of the commit."
 		} else {
 			out.Waits = deployHeadline(h) + "."

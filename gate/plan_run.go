@@ -57,10 +57,27 @@ func (x *deployDoor) verdict(h *heldData, d *rules.Deployment, out rules.Decisio
 	switch {
 	case out.Verdict == rules.VerdictAllow || out.Observe:
 		return x.let(h, d, out)
-	case out.Verdict == rules.VerdictDeny:
+	case out.Verdict != rules.VerdictDeny:
+	case mayBeLag(d, out) && x.g.cfg.Now().Sub(h.Since) < settled:
+		x.lookIn(relag)
+	default:
 		h.State = heldRejected
 	}
 	return nil
+}
+
+// The reasons that a ref or a commit which GitHub does not show yet would give.
+const (
+	codeRefNotAllowed rules.Code = "SP504"
+	codeNotOnBranch   rules.Code = "SP505"
+)
+
+// mayBeLag reports whether a deployment is denied for nothing but what GitHub may not
+// show yet.
+func mayBeLag(d *rules.Deployment, out rules.Decision) bool {
+	return !slices.ContainsFunc(out.Reasons, func(r rules.Reason) bool {
+		return r.Verdict == rules.VerdictDeny && r.Code != codeNotOnBranch && (r.Code != codeRefNotAllowed || d.RefType != "")
+	})
 }
 
 // let lets a held deployment through.
@@ -219,7 +236,7 @@ func (x *deployDoor) planComments(h *heldData) {
 	if h.Attempt != x.data.Attempt || h.Decision.Observe {
 		return
 	}
-	begin := h.State == heldWaiting && h.Decision.NeedsHuman()
+	begin := h.asks()
 	for i, n := range h.Pulls[:min(len(h.Pulls), maxCarriedPulls)] {
 		old, told := h.Comments[n]
 		if !begin && !told || h.Refused[effectComment] >= maxRefused {
@@ -334,7 +351,7 @@ func (x *deployDoor) record(tx *store.Tx) error {
 		}
 	}
 	for _, h := range x.data.Held {
-		if h.State == heldWaiting && h.Decision.NeedsHuman() && !h.Decision.Observe {
+		if h.asks() && !h.Decision.Observe {
 			if err := x.g.notify(tx, x.f.at, x.f.policies, "waits:"+x.ref(h), x.waitsMessage(h)); err != nil {
 				return err
 			}

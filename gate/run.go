@@ -51,9 +51,11 @@ type heldData struct {
 	Turn  int    `json:"turn"`
 	State string `json:"state"`
 	// Rule says that our protection rule holds the jobs, else the action's gate does.
-	Rule  bool               `json:"rule,omitzero"`
-	Jobs  []rules.CheckRunID `json:"jobs"`
-	Since time.Time          `json:"since"`
+	// Enabled says that the rule was seen to be enabled there.
+	Rule    bool               `json:"rule,omitzero"`
+	Enabled bool               `json:"enabled,omitzero"`
+	Jobs    []rules.CheckRunID `json:"jobs"`
+	Since   time.Time          `json:"since"`
 
 	Decision rules.Decision `json:"decision"`
 	ID       string         `json:"id,omitzero"`
@@ -87,6 +89,11 @@ type heldData struct {
 	// Pulls are the pull requests that it carries, the newest first.
 	Pulls []int `json:"pulls,omitzero"`
 	Shown shown `json:"shown,omitzero"`
+}
+
+// asks reports whether it waits for a person who can end it.
+func (h *heldData) asks() bool {
+	return h.State == heldWaiting && h.Decision.Verdict == rules.VerdictWait && h.Decision.NeedsHuman()
 }
 
 type commentData struct {
@@ -261,6 +268,12 @@ func (g *Gate) lookAtRun(ctx context.Context, work store.Work, f *runFacts, data
 		if h.State != heldWaiting {
 			continue
 		}
+		if ours, err := door.ours(ctx, h); err != nil {
+			return err
+		} else if !ours {
+			h.State = heldOver
+			continue
+		}
 		if err := door.judge(ctx, h); err != nil {
 			return err
 		}
@@ -269,7 +282,7 @@ func (g *Gate) lookAtRun(ctx context.Context, work store.Work, f *runFacts, data
 		return err
 	}
 	if !known && len(data.Held) == 0 && len(door.alerts) == 0 {
-		return g.cfg.Store.Done(ctx, work.Key, work.Lease) // none of our concern
+		return g.noConcern(ctx, work, f)
 	}
 	var err error
 	if door.marks, err = g.overtaken(ctx, f.at, f.run.ID, door.ended); err != nil {
@@ -293,6 +306,32 @@ func (g *Gate) lookAtRun(ctx context.Context, work store.Work, f *runFacts, data
 		done: door.done,
 	}
 	return t.run(ctx)
+}
+
+// GitHub's answers lag behind its events.
+const (
+	// lag is how long a job of a run that just began may be shown as queued although
+	// it is held.
+	lag = 40 * time.Second
+	// settled is how long what cannot become right is looked at again before it is
+	// rejected, which is for good: a branch may not show yet what was just pushed.
+	settled = 20 * time.Second
+	// relag is when to look again.
+	relag = 10 * time.Second
+)
+
+// noConcern ends work on a run in which nothing is held. One that just began may be
+// held in a moment.
+func (g *Gate) noConcern(ctx context.Context, work store.Work, f *runFacts) error {
+	begun := slices.ContainsFunc(f.jobs, func(j github.Job) bool { return j.Status != "completed" && j.Status != "in_progress" })
+	if age := g.cfg.Now().Sub(f.run.StartedAt); !begun || age < 0 || age > lag {
+		return g.cfg.Store.Done(ctx, work.Key, work.Lease)
+	}
+	return g.finish(ctx, work, func(tx *store.Tx) error {
+		m := g.markAt(f.at, work.Key, work.Priority)
+		m.Due = g.cfg.Now().Add(relag)
+		return tx.Mark(m, g.cfg.Now())
+	})
 }
 
 // gather brings what is held up to date with what GitHub shows.
@@ -459,6 +498,27 @@ func (f *runFacts) refKind() rules.RefType {
 	default:
 		return rules.RefTag
 	}
+}
+
+// ours reports whether a job that GitHub holds is held by our rule. It may wait for
+// somebody else's, or for a timer.
+func (x *deployDoor) ours(ctx context.Context, h *heldData) (bool, error) {
+	if !h.Rule || h.Enabled {
+		return true, nil
+	}
+	enabled, err := x.f.at.RuleEnabled(ctx, h.Environment)
+	switch {
+	case errors.Is(err, github.ErrNotFound), errors.Is(err, github.ErrForbidden):
+		return true, nil // not told: an answer will show
+	case err != nil:
+		return false, fmt.Errorf("reading the rules of environment %q: %w", h.Environment, err)
+	}
+	if h.Enabled = enabled; !enabled && x.f.policies.Repository.Policy != nil && x.gated(h.Environment) {
+		x.alerts = append(x.alerts, raised{
+			key: fmt.Sprintf("unheld:%d:%s", x.f.at.id, strings.ToLower(h.Environment)), environment: h.Environment, reason: rules.RuleMissing(h.Environment), url: x.f.run.URL,
+		})
+	}
+	return enabled, nil
 }
 
 // judge judges one held deployment. It begins with what is known anyway and asks for

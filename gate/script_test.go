@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sallyport/sallyport/gate/github/githubtest"
+	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/rules"
 )
 
@@ -24,6 +25,7 @@ type story struct {
 	t       testing.TB
 	policy  string
 	unruled bool // no environment has our rule
+	stands  bool // the clock goes on only where a script says so
 	told    told
 	rules   map[string]int64 // ids of our rule, by environment
 	pulls   map[string]*githubtest.Pull
@@ -129,9 +131,34 @@ func does(usage string, more bool, do func(s *story, args []string) error) comma
 		if err := do(s, args); err != nil {
 			return err
 		}
+		if s.stands {
+			return s.now()
+		}
 		s.settle()
 		return nil
 	}}
+}
+
+// now does what is due, and lets no time pass.
+func (s *story) now() error {
+	if err := s.g.Settle(s.t.Context()); err != nil {
+		return err
+	}
+	for {
+		work, err := s.store.Take(s.t.Context(), "test", s.clock.Now(), time.Minute)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			err = s.gate.Reconcile(s.t.Context(), work)
+		}
+		if err == nil {
+			err = s.g.Settle(s.t.Context())
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // may is does for what GitHub may refuse.
@@ -403,6 +430,11 @@ func machines() map[string]command {
 			return s.store.Mark(s.t.Context(), s.clock.Now(), rules.Mark{Key: key, Installation: rules.InstallationID(s.inst.ID), FullName: "acme/orders"})
 		}),
 		"sweep": does("", false, func(s *story, _ []string) error { return s.gate.Sweep(s.t.Context()) }),
+		// clock says whether time goes on by itself to where something is due.
+		"clock": does("stands|goes", false, func(s *story, args []string) error {
+			s.stands = args[0] == "stands"
+			return nil
+		}),
 		"advance": does("DURATION", false, func(s *story, args []string) error {
 			d, err := time.ParseDuration(args[0])
 			s.clock.Advance(d)

@@ -118,7 +118,7 @@ func (x *deployDoor) checkRun(h *heldData) github.CheckRunSpec {
 	switch h.State {
 	case heldWaiting:
 		s.Conclusion = conclusionAsks
-		if h.Decision.NeedsHuman() {
+		if h.asks() {
 			s.Actions = []github.Button{
 				{Label: "Approve", Description: "Let exactly this deployment run", Identifier: buttonApprove},
 				{Label: "Reject", Description: "Stop this deployment", Identifier: buttonReject},
@@ -157,6 +157,8 @@ func deployHeadline(h *heldData) string {
 		return "Rejected: " + waitsFor(d)
 	case h.State == heldOver:
 		return "Waits no more: the attempt is over"
+	case d.Verdict == rules.VerdictDeny:
+		return "Looked at once more before it is rejected: " + waitsFor(d)
 	case d.NeedsHuman():
 		return "Held for a human: " + waitsFor(d)
 	default:
@@ -353,7 +355,7 @@ func answerText(h *heldData) string {
 // reportText is what the run's own page tells while it is held.
 func reportText(h *heldData) string {
 	s := markdown(deployHeadline(h)) + "."
-	if h.Decision.NeedsHuman() {
+	if h.asks() {
 		s += " Press Approve on the check `" + strings.ReplaceAll(deployCheck(h.Environment), "`", "'") + "` of the commit."
 	}
 	if b := brings(h); b != "" {

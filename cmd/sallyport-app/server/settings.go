@@ -84,8 +84,8 @@ type Settings struct {
 	Issuer         string
 	// Statements reads migrations; nil reads none.
 	Statements gate.Statements
-	Seal           sealKey
-	Log            *slog.Logger
+	Seal       sealKey
+	Log        *slog.Logger
 }
 
 // Read reads settings: get gives the value of a setting's flag or variable, "" if
