@@ -57,7 +57,7 @@ require (
 	go.yaml.in/yaml/v2 v2.4.3 // indirect
 	goji.io v2.0.2+incompatible // indirect
 	golang.org/x/crypto v0.48.0 // indirect
-	golang.org/x/oauth2 v0.35.0 // indirect
+	golang.org/x/oauth2 v0.36.0 // indirect
 	golang.org/x/sys v0.50.0 // indirect
 	golang.org/x/text v0.44.0 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect

@@ -39,7 +39,7 @@ func (g *Gate) apply(ctx context.Context, at *place, e effect, again bool) (effe
 	case effectUnlabel:
 		return effectResult{}, at.RemoveLabel(ctx, e.pull, e.label)
 	case effectComment:
-		return g.applyComment(ctx, at, e)
+		return g.applyComment(ctx, at, e, again)
 	case effectAnswer:
 		return g.applyAnswer(ctx, at, e)
 	case effectReport:
@@ -56,7 +56,7 @@ func (g *Gate) apply(ctx context.Context, at *place, e effect, again bool) (effe
 const commentMarker = "<!-- sallyport -->"
 
 // applyComment edits our one comment, or makes it.
-func (g *Gate) applyComment(ctx context.Context, at *place, e effect) (effectResult, error) {
+func (g *Gate) applyComment(ctx context.Context, at *place, e effect, again bool) (effectResult, error) {
 	if e.comment != 0 {
 		err := at.EditComment(ctx, e.comment, e.text)
 		var refused *github.Refused
@@ -64,6 +64,10 @@ func (g *Gate) applyComment(ctx context.Context, at *place, e effect) (effectRes
 			return effectResult{Comment: e.comment, Digest: e.digest}, err
 		}
 		// Somebody deleted it.
+	}
+	if !e.search && !again && e.comment == 0 {
+		id, err := at.CreateComment(ctx, e.pull, e.text)
+		return effectResult{Comment: id, Digest: e.digest}, err
 	}
 	// Once for each pull request: a comment that is not on record may still be there.
 	comments, err := at.OwnComments(ctx, e.pull)

@@ -26,6 +26,9 @@ type headData struct {
 	// Rerequest is the newest wish for a new check run that was fulfilled.
 	Rerequest int64  `json:"rerequest,omitzero"`
 	ID        string `json:"id,omitzero"`
+	// None says that GitHub showed no open pull request there: until one is judged
+	// there, nothing waits for its checks.
+	None bool `json:"none,omitzero"`
 }
 
 // head makes the check run at a commit say the strictest of what was decided about
@@ -158,6 +161,9 @@ func (g *Gate) findPulls(ctx context.Context, at *place, work store.Work) error 
 		return fmt.Errorf("asking what stands at %s: %w", work.Key.SHA.Short(), err)
 	}
 	return g.finish(ctx, work, func(tx *store.Tx) error {
+		if len(numbers) == 0 {
+			return g.setSubject(tx, work.Key, "", false, headData{None: true})
+		}
 		for _, n := range numbers {
 			if err := tx.Mark(g.markAt(at, pullKey(at.id, n), work.Priority), g.cfg.Now()); err != nil {
 				return err
@@ -191,8 +197,12 @@ func (g *Gate) rerequested(ctx context.Context, key rules.WorkKey, name string) 
 // known about the commit, something may.
 func (g *Gate) Waits(ctx context.Context, repository rules.RepositoryID, sha rules.SHA, check string) bool {
 	pulls, err := g.pullsAt(ctx, repository, sha)
-	if err != nil || len(pulls) == 0 {
+	if err != nil {
 		return true
+	}
+	if len(pulls) == 0 {
+		var head headData
+		return g.subject(ctx, headKey(repository, sha), &head) != nil || !head.None
 	}
 	at := &place{id: repository}
 	row, err := g.cfg.Store.Repository(ctx, repository)

@@ -64,6 +64,7 @@ type effect struct {
 	label   string
 	comment int64
 	marker  string // of the comment; "" is the merge door's
+	search  bool   // whether a comment that is not on record may be there
 	check   *github.CheckRunSpec
 	run     rules.CheckRunID
 	held    *heldRef
@@ -165,7 +166,7 @@ func planPull(p *github.Pull, data *pullData, head headData) plan {
 	if waits || data.Comment != 0 {
 		text := comment(d, c)
 		if digest := short(text); digest != data.Commented {
-			add(effect{kind: effectComment, key: fmt.Sprintf("comment:%s:%d:%s", ref, data.Turn, digest), text: text, digest: digest, comment: data.Comment})
+			add(effect{kind: effectComment, key: fmt.Sprintf("comment:%s:%d:%s", ref, data.Turn, digest), text: text, digest: digest, comment: data.Comment, search: true})
 		}
 	}
 	slices.SortStableFunc(pl.effects, func(a, b effect) int { return order(a) - order(b) })

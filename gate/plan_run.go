@@ -129,7 +129,9 @@ func (x *deployDoor) plan(ctx context.Context) error {
 			return err
 		}
 		x.planReport(h)
-		x.planComments(h)
+		if err := x.planComments(ctx, h); err != nil {
+			return err
+		}
 	}
 	for i := range x.pl.effects {
 		x.pl.effects[i].sha = x.f.run.HeadSHA
@@ -232,9 +234,9 @@ func (x *deployDoor) planReport(h *heldData) {
 
 // planComments tells on the pull requests that it carries. The newest alone mentions
 // who is missing.
-func (x *deployDoor) planComments(h *heldData) {
+func (x *deployDoor) planComments(ctx context.Context, h *heldData) error {
 	if h.Attempt != x.data.Attempt || h.Decision.Observe {
-		return
+		return nil
 	}
 	begin := h.asks()
 	for i, n := range h.Pulls[:min(len(h.Pulls), maxCarriedPulls)] {
@@ -242,14 +244,22 @@ func (x *deployDoor) planComments(h *heldData) {
 		if !begin && !told || h.Refused[effectComment] >= maxRefused {
 			continue
 		}
+		key := fmt.Sprintf("%d#%d:%s", x.f.at.id, n, strings.ToLower(h.Environment))
+		_, err := x.g.cfg.Store.Happened(ctx, "commented", key)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		commented := err == nil
 		text := x.commentText(h, i == 0)
 		if digest := short(text); digest != old.Digest {
 			x.add(h, effect{
 				kind: effectComment, key: "comment:" + x.ref(h) + ":" + strconv.Itoa(n) + ":" + digest, pull: n, text: text, digest: digest, comment: old.ID,
-				marker: deployMarker(h.Environment),
+				marker: deployMarker(h.Environment), search: !told && commented,
 			})
+			x.comments = append(x.comments, key)
 		}
 	}
+	return nil
 }
 
 // outcome is what became of what was released: success only if every job of it
@@ -342,6 +352,11 @@ func (x *deployDoor) record(tx *store.Tx) error {
 	for _, e := range x.ended {
 		err := tx.EndRelease(x.f.at.id, e.held.Environment, x.f.run.ID, e.held.Attempt, e.held.Turn, e.outcome, e.at)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	for _, key := range x.comments {
+		if err := tx.Once("commented", key, now); err != nil && !errors.Is(err, store.ErrAlready) {
 			return err
 		}
 	}

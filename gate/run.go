@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sallyport/sallyport/gate/github"
 	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/gate/store"
@@ -20,6 +22,8 @@ import (
 type runData struct {
 	Attempt int       `json:"attempt"`
 	SHA     rules.SHA `json:"sha"`
+	// Branch is the short name of the branch or tag that it runs on.
+	Branch string `json:"branch,omitzero"`
 	// Inputs are those of a dispatched run, once GitHub's own record told them.
 	Inputs *rules.Inputs `json:"inputs,omitzero"`
 	// Environments are those of the jobs, by job.
@@ -220,7 +224,7 @@ func (g *Gate) run(ctx context.Context, work store.Work) error {
 		return err
 	}
 	f := &runFacts{at: at, read: g.cfg.Now()}
-	f.run, err = at.Run(ctx, rules.RunID(work.Key.Number))
+	err = g.readRun(ctx, f, rules.RunID(work.Key.Number), &data)
 	switch {
 	case errors.Is(err, github.ErrNotFound):
 		// Deleted, transferred, or never of this repository.
@@ -229,23 +233,11 @@ func (g *Gate) run(ctx context.Context, work store.Work) error {
 		}
 		return g.finish(ctx, work, func(tx *store.Tx) error { return tx.ForgetSubject(work.Key) })
 	case err != nil:
-		return fmt.Errorf("reading run %d: %w", work.Key.Number, err)
+		return err
 	case f.run.Repository != at.id:
 		return g.moved(ctx, at, f.run.Repository)
 	case f.run.Attempt < data.Attempt:
 		return fmt.Errorf("GitHub shows attempt %d of run %d, which is older than attempt %d", f.run.Attempt, f.run.ID, data.Attempt)
-	}
-	jobs, err := at.Jobs(ctx, f.run.ID)
-	if err != nil {
-		return fmt.Errorf("reading the jobs of run %d: %w", f.run.ID, err)
-	}
-	for _, j := range jobs.List {
-		if j.Attempt == 0 || j.Attempt == f.run.Attempt {
-			f.jobs = append(f.jobs, j)
-		}
-	}
-	if f.place, err = at.DeployPlace(ctx, f.run.HeadBranch, f.run.HeadSHA, f.run.ID); err != nil {
-		return fmt.Errorf("reading what stands at %s: %w", f.run.HeadSHA.Short(), err)
 	}
 	seen, err := g.repositoryData(ctx, at.id)
 	if err != nil {
@@ -255,6 +247,50 @@ func (g *Gate) run(ctx context.Context, work store.Work) error {
 		return err
 	}
 	return g.lookAtRun(ctx, work, f, &data, gates)
+}
+
+// readRun reads a run, its jobs and where it stands: one after the other the first
+// time, and together once it is known where it runs.
+func (g *Gate) readRun(ctx context.Context, f *runFacts, id rules.RunID, data *runData) error {
+	all, one := errgroup.WithContext(ctx)
+	if data.Branch == "" {
+		all.SetLimit(1)
+	}
+	var jobs github.Jobs
+	var place github.DeployPlace
+	all.Go(func() (err error) {
+		if f.run, err = f.at.Run(one, id); err != nil {
+			return fmt.Errorf("reading run %d: %w", id, err)
+		}
+		return nil
+	})
+	all.Go(func() (err error) {
+		if jobs, err = f.at.Jobs(one, id); err != nil {
+			return fmt.Errorf("reading the jobs of run %d: %w", id, err)
+		}
+		return nil
+	})
+	if data.Branch != "" {
+		all.Go(func() (err error) {
+			place, err = f.at.DeployPlace(one, data.Branch, data.SHA, id)
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return err
+	}
+	for _, j := range jobs.List {
+		if j.Attempt == 0 || j.Attempt == f.run.Attempt {
+			f.jobs = append(f.jobs, j)
+		}
+	}
+	if f.place = place; data.Branch != f.run.HeadBranch || data.SHA != f.run.HeadSHA {
+		var err error
+		if f.place, err = f.at.DeployPlace(ctx, f.run.HeadBranch, f.run.HeadSHA, id); err != nil {
+			return fmt.Errorf("reading what stands at %s: %w", f.run.HeadSHA.Short(), err)
+		}
+	}
+	return nil
 }
 
 // lookAtRun brings what is known of a run up to date, judges what is held, and acts.
@@ -345,7 +381,7 @@ func (g *Gate) gather(ctx context.Context, f *runFacts, data *runData, gates []s
 		}
 		data.Attempt, data.Environments = f.run.Attempt, nil
 	}
-	data.SHA = f.run.HeadSHA
+	data.SHA, data.Branch = f.run.HeadSHA, f.run.HeadBranch
 	if data.Environments == nil {
 		data.Environments = map[rules.CheckRunID]string{}
 	}
@@ -482,6 +518,8 @@ type deployDoor struct {
 	releases []release
 	ended    []ended
 	marks    []rules.Mark
+	// comments are the pull requests and environments that are commented on.
+	comments []string
 	// used are the words that a release would spend.
 	used map[*heldData][]word
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -494,6 +495,21 @@ type run struct {
 	SHA     rules.SHA   `json:"head_sha"`
 }
 
+// together is how long the events of one deployment are waited for, which come within
+// a moment of each other: one look for all of them.
+const together = 300 * time.Millisecond
+
+// markRun marks a run for what comes with other events about it.
+func (d *delivery) markRun(run int64) error {
+	if err := d.mark(d.key(rules.WorkRun, run)); err != nil {
+		return err
+	}
+	for i := range d.Marks {
+		d.Marks[i].Due = d.ReceivedAt.Add(together)
+	}
+	return nil
+}
+
 // deployment is a deployment, or its status. One that no workflow run made has no
 // held job.
 func (d *delivery) deployment() error {
@@ -512,7 +528,7 @@ func (d *delivery) deployment() error {
 	if p.Run == nil {
 		return nil
 	}
-	return d.mark(d.key(rules.WorkRun, int64(p.Run.ID)))
+	return d.markRun(int64(p.Run.ID))
 }
 
 // protectionRule finds the run in the only place where it stands.
@@ -529,7 +545,7 @@ func (d *delivery) protectionRule() error {
 	if err != nil {
 		return err
 	}
-	return d.mark(d.key(rules.WorkRun, id))
+	return d.markRun(id)
 }
 
 // runOf takes the run's id out of a callback URL, which is used for nothing else.
@@ -624,7 +640,7 @@ func (d *delivery) workflowJob() error {
 		}
 		d.known = rules.RunID(p.Job.Run)
 	}
-	return d.mark(d.key(rules.WorkRun, p.Job.Run))
+	return d.markRun(p.Job.Run)
 }
 
 // workflowRun matters when one that is known ends. What its checks say comes as check
@@ -645,7 +661,7 @@ func (d *delivery) workflowRun() error {
 		return nil
 	}
 	d.known = p.Run.ID
-	return d.mark(d.key(rules.WorkRun, int64(p.Run.ID)))
+	return d.markRun(int64(p.Run.ID))
 }
 
 // dispatch keeps the inputs of a workflow that was started by hand: no other event
