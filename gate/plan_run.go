@@ -96,7 +96,7 @@ func (x *deployDoor) let(h *heldData, d *rules.Deployment, out rules.Decision) e
 		if j := x.f.job(h.Jobs[0]); j != nil && j.Status == "completed" {
 			// It waits no more: what it was approved for is the attempt that we start.
 			h.Ended = true
-			x.data.Carried = append(x.data.Carried, carried{Environment: h.Environment, Attempt: h.Attempt + 1, Job: h.Jobs[0], Approvals: approvals})
+			x.data.Carried = append(x.data.Carried, carried{Environment: h.Environment, Attempt: h.Attempt + 1, Job: h.Jobs[0], Approvals: approvals, Bound: x.bound(h)})
 			return nil
 		}
 	}

@@ -112,6 +112,8 @@ type carried struct {
 	Attempt     int              `json:"attempt"` // the new one
 	Job         rules.CheckRunID `json:"job"`     // the old one
 	Approvals   []rules.Approval `json:"approvals"`
+	// Bound is what they were given for: see [deployDoor.bound].
+	Bound string `json:"bound"`
 	// Used says that a job of that attempt was released by them.
 	Used bool `json:"used,omitzero"`
 }
@@ -601,7 +603,7 @@ func (x *deployDoor) judge(ctx context.Context, h *heldData) error {
 		case !asked.people && asked.ranged:
 			// Who spoke counts only with what they were shown, which is known now.
 			asked.people = true
-			h.Name = x.name(h, d)
+			h.Name = x.name(h)
 			if err := x.words(ctx, h, d, policies); err != nil {
 				return err
 			}
@@ -614,7 +616,7 @@ func (x *deployDoor) judge(ctx context.Context, h *heldData) error {
 
 // judgedAs keeps a decision.
 func (x *deployDoor) judgedAs(h *heldData, d *rules.Deployment, policies rules.Policies, out rules.Decision) error {
-	h.Name = x.name(h, d)
+	h.Name = x.name(h)
 	x.shows(h, d, policies, out)
 	old := h.ID
 	h.Decision = out
@@ -633,16 +635,23 @@ func (x *deployDoor) subject(h *heldData) ledger.Subject {
 	return ledger.Subject{Repository: x.f.at.id, SHA: x.f.run.HeadSHA, Run: x.f.run.ID, Attempt: h.Attempt, Environment: h.Environment}
 }
 
+// bound is what an approval of a deployment binds to beside the run and its jobs: the
+// environment, the commit, what it brings and the inputs.
+func (x *deployDoor) bound(h *heldData) string {
+	inputs := ""
+	if x.data.Inputs != nil {
+		inputs = x.data.Inputs.Digest
+	}
+	return strings.Join([]string{strings.ToLower(h.Environment), string(x.f.run.HeadSHA), string(h.Range.Base), string(h.Range.Kind), inputs}, "\n")
+}
+
 // name is what an approval of a held deployment binds to.
-func (x *deployDoor) name(h *heldData, d *rules.Deployment) string {
+func (x *deployDoor) name(h *heldData) string {
 	jobs := make([]string, len(h.Jobs))
 	for i, id := range h.Jobs {
 		jobs[i] = fmt.Sprint(id)
 	}
-	digest := short(strings.Join([]string{
-		strings.ToLower(h.Environment), string(d.SHA), string(h.Range.Base), string(h.Range.Kind), d.Inputs.Digest, strings.Join(jobs, ","),
-	}, "\n"))
-	return rules.HoldName(x.f.run.ID, h.Attempt, h.Turn, digest)
+	return rules.HoldName(x.f.run.ID, h.Attempt, h.Turn, short(x.bound(h)+"\n"+strings.Join(jobs, ",")))
 }
 
 // branches finds whether the commit is on a branch that may deploy.

@@ -173,7 +173,7 @@ func (x *deployDoor) spoken(ctx context.Context, h *heldData) ([]word, error) {
 	}
 	for i := range x.data.Carried {
 		c := &x.data.Carried[i]
-		if c.Attempt != h.Attempt || c.Used || !strings.EqualFold(c.Environment, h.Environment) || h.Rule || len(h.Jobs) != 1 || f.run.Triggering.ID != g.app.Bot.ID || g.app.Bot.ID == 0 {
+		if c.Attempt != h.Attempt || c.Used || c.Bound != x.bound(h) || !strings.EqualFold(c.Environment, h.Environment) || h.Rule || len(h.Jobs) != 1 || f.run.Triggering.ID != g.app.Bot.ID || g.app.Bot.ID == 0 {
 			continue
 		}
 		for _, a := range c.Approvals {
