@@ -97,8 +97,8 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 	switch {
 	case errors.Is(err, github.ErrNotFound):
 		// Transferred, deleted, or out of reach: nothing can be done to it.
-		if rerr := g.readInstallation(ctx, at.installation.ID); rerr != nil {
-			return rerr
+		if err := g.renamed(ctx, at); err != nil {
+			return err
 		}
 		return g.finish(ctx, work, func(tx *store.Tx) error { return tx.ForgetSubject(work.Key) })
 	case err != nil:

@@ -91,3 +91,20 @@ func (g *Gate) moved(ctx context.Context, p *place, found rules.RepositoryID) er
 	}
 	return fmt.Errorf("%s is repository %d, not %d: its names were read anew", p.fullName, found, p.id)
 }
+
+// renamed reads the names of what an installation reaches anew, after GitHub did not
+// find something. It is an error if the repository has another name now: what was not
+// found may be there.
+func (g *Gate) renamed(ctx context.Context, p *place) error {
+	if err := g.readInstallation(ctx, p.installation.ID); err != nil {
+		return err
+	}
+	now, err := g.cfg.Store.Repository(ctx, p.id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // out of reach
+	}
+	if err == nil && now.FullName != p.fullName {
+		err = fmt.Errorf("%s is %s now: its names were read anew", p.fullName, now.FullName)
+	}
+	return err
+}

@@ -31,9 +31,17 @@ type runData struct {
 	// Held are the deployments that are or were held in the present attempt, and those
 	// of the attempts before whose check run still has to be closed.
 	Held []*heldData `json:"held,omitzero"`
+	// Asked is when and how often GitHub was asked to confirm a fact.
+	Asked map[int64]asked `json:"asked,omitzero"`
 	// Carried are approvals for the next attempt, which we started ourselves because
 	// the job had stopped waiting.
 	Carried []carried `json:"carried,omitzero"`
+}
+
+// asked is when GitHub was last asked to confirm a fact, and how often.
+type asked struct {
+	At    time.Time `json:"at"`
+	Times int       `json:"times"`
 }
 
 // The states of a held deployment. They are stored: they may be added to and never
@@ -230,8 +238,8 @@ func (g *Gate) run(ctx context.Context, work store.Work) error {
 	switch {
 	case errors.Is(err, github.ErrNotFound):
 		// Deleted, transferred, or never of this repository.
-		if rerr := g.readInstallation(ctx, at.installation.ID); rerr != nil {
-			return rerr
+		if err := g.renamed(ctx, at); err != nil {
+			return err
 		}
 		return g.finish(ctx, work, func(tx *store.Tx) error { return tx.ForgetSubject(work.Key) })
 	case err != nil:

@@ -70,11 +70,20 @@ func (x *deployDoor) words(ctx context.Context, h *heldData, d *rules.Deployment
 		if w.fact == nil || w.Rejects || w.Confirmed != rules.Unknown || !slices.ContainsFunc(open, w.Actor.Login.Equal) {
 			continue
 		}
+		before, now := x.data.Asked[w.fact.ID], x.g.cfg.Now()
+		if wait := before.At.Add(confirmPause(before.Times)).Sub(now); before.Times > 0 && wait > 0 {
+			x.lookIn(wait)
+			continue
+		}
 		if w.Confirmed, err = x.g.confirm(ctx, w.fact); err != nil {
 			return err
 		}
 		if w.Confirmed == rules.Unknown {
-			x.lookIn(confirmAgain)
+			if x.data.Asked == nil {
+				x.data.Asked = map[int64]asked{}
+			}
+			x.data.Asked[w.fact.ID] = asked{now, before.Times + 1}
+			x.lookIn(confirmPause(before.Times + 1))
 		}
 	}
 	give()
@@ -82,9 +91,12 @@ func (x *deployDoor) words(ctx context.Context, h *heldData, d *rules.Deployment
 	return nil
 }
 
-// confirmAgain is after how long GitHub's list of deliveries is asked again for one
-// that it did not show.
-const confirmAgain = 2 * time.Second
+// confirmPause is after how long GitHub's list of deliveries is asked again for one that
+// it did not show: sooner at first, since the list may lag, and then less and less,
+// since whoever has the webhook's secret can make up clicks.
+func confirmPause(times int) time.Duration {
+	return min(time.Second<<min(times, 10), 10*time.Minute)
+}
 
 // unconfirmed are those whose approval lacks nothing but GitHub's word.
 func unconfirmed(d rules.Decision) []rules.Login {
