@@ -56,8 +56,9 @@ func arrows() []arrow {
 		{
 			packages: []string{"cmd/sallyport/..."},
 			reach: []string{
-				"gate", "gate/store/...", "gate/web/...", "gate/webhook/...",
+				"gate", "gate/store/...", "gate/web/...", "gate/webhook/...", "gate/statements/...",
 				"database/sql", "modernc.org/...", "github.com/jackc/pgx/...", "github.com/mattn/go-sqlite3/...",
+				"github.com/wasilibs/...", "github.com/tetratelabs/wazero/...",
 				"net/http/pprof", "expvar",
 				"testing", "pgregory.net/rapid", "github.com/rogpeppe/go-internal/...", "github.com/invopop/jsonschema",
 			},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/sallyport/sallyport/gate/github"
 	"github.com/sallyport/sallyport/gate/statements"
@@ -147,6 +148,9 @@ func landings(ctx context.Context, at *place, branch string, kept *rangeData) er
 	return nil
 }
 
+// maxLook is how long one migration may be looked at, the parser's start included.
+const maxLook = 40 * time.Second
+
 // migrations looks into the SQL files that are new or changed.
 func (g *Gate) migrations(ctx context.Context, at *place, kept *rangeData) error {
 	var paths []string
@@ -174,7 +178,13 @@ func (g *Gate) migrations(ctx context.Context, at *place, kept *rangeData) error
 			kept.Statements = append(kept.Statements, rules.Statement{Path: path, Unread: true, Text: "this server reads no SQL"})
 			continue
 		}
-		found, parsed, why := g.cfg.Statements.Look(ctx, path, t.Text)
+		soon, cancel := context.WithTimeout(ctx, maxLook)
+		found, parsed, why := g.cfg.Statements.Look(soon, path, t.Text)
+		over := soon.Err()
+		cancel()
+		if over != nil {
+			return fmt.Errorf("reading the migration %q: %s", path, why) // it is looked at again
+		}
 		if !parsed {
 			kept.Statements = append(kept.Statements, rules.Statement{Path: path, Unread: true, Text: why})
 		}

@@ -128,11 +128,9 @@ func (r *reader) drop(n *node) {
 	for _, one := range n.at("objects").list() {
 		name := one.name()
 		delete(r.made, name)
-		after := ""
+		after := "%"
 		if cascades {
-			after = "% and everything that depends on it"
-		} else {
-			after = "%"
+			after += " and everything that depends on it"
 		}
 		switch {
 		case dropped[kind] != "":

@@ -19,10 +19,16 @@ const (
 	// maxTokens bounds the parser's tree, which takes up to 90 bytes for each byte
 	// of dense text, and its memory, which is never given back.
 	maxTokens = 60_000
-	// maxDepth is how deep a statement may nest, by tooDeep's count. The parser
-	// has a stack of 64 KB; it overflows from 320 on by that count, on the tightest
-	// form found (SELECT in SELECT), and from 576 on with operators.
+	// maxDepth is how deep a statement may nest, by tooDeep's count. The parser's
+	// stack is small: of the forms in TestDeepest it overflows first with SELECT in
+	// SELECT, at 384 by that count and not at 320, and with operators above 600.
 	maxDepth = 160
+	// maxComments and maxSigns bound what costs the scanner the square of its
+	// number: beginnings of comments (1,000 take 0.1 s, 60,000 three minutes), and
+	// signs of operators without a space (a run of 2,000 takes 0.2 s; lines of
+	// dashes do not count, since they are comments).
+	maxComments = 1000
+	maxSigns    = 2000 * 2000
 	// maxFindings is how many findings of a file are told, and one more.
 	maxFindings = 50
 )
@@ -80,7 +86,32 @@ func readable(text string) (rest string, line int, problem string) {
 	if !utf8.ValidString(text) {
 		return "", 1, "the file is not in UTF-8"
 	}
+	if strings.Count(text, "/*") > maxComments {
+		return "", 1, fmt.Sprintf("the file has more than %d comments; write them with --", maxComments)
+	}
+	if at := manySigns(text); at >= 0 {
+		return "", 1 + strings.Count(text[:at], "\n"), "too many signs of operators without a space"
+	}
 	return text, 0, ""
+}
+
+// manySigns is where the squares of the lengths of all runs of operator signs add
+// up to more than maxSigns; -1 if nowhere.
+func manySigns(text string) int {
+	sum, run := 0, 0
+	for i := range len(text) + 1 {
+		if i < len(text) && strings.IndexByte("+-*/<>=~!@#%^&|`?", text[i]) >= 0 {
+			run++
+			continue
+		}
+		if !strings.HasPrefix(text[i-run:i], "--") {
+			sum += run * run
+		}
+		if run = 0; sum > maxSigns {
+			return i - 1
+		}
+	}
+	return -1
 }
 
 // deepError is a statement that the parser must not see.

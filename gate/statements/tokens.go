@@ -35,7 +35,7 @@ var errWire = errors.New("the scanner's answer is not understood")
 func readTokens(wire []byte, size int) ([]token, error) {
 	var out []token
 	for len(wire) > 0 {
-		field, value, body, rest, err := readField(wire)
+		field, _, body, rest, err := readField(wire)
 		if err != nil {
 			return nil, err
 		}
@@ -45,11 +45,12 @@ func readTokens(wire []byte, size int) ([]token, error) {
 		}
 		var t token
 		for len(body) > 0 {
-			if field, value, _, rest, err = readField(body); err != nil {
+			part, value, _, rest, err := readField(body)
+			if err != nil {
 				return nil, err
 			}
 			body = rest
-			switch field {
+			switch part {
 			case 1:
 				t.start = value
 			case 2:

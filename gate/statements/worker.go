@@ -17,8 +17,8 @@ const (
 	// maxFrame is more than maxText as JSON, where a byte takes six at most.
 	maxFrame = 6*maxText + 64<<10
 	// maxStart is how long the parser may take to be compiled: 2.4 s on two idle
-	// cores, 12 s on two busy ones.
-	maxStart = time.Minute
+	// cores, 12 s on two busy ones, four times that under the race detector.
+	maxStart = 3 * time.Minute
 	// maxLook is how long one file may take; the slowest one that the limits let
 	// through takes a tenth of it.
 	maxLook = 2 * time.Second
@@ -198,8 +198,11 @@ func (c *child) ask(ctx context.Context, q question) (answer, error) {
 		return a, err
 	case <-ctx.Done():
 		c.cancel() // ends the process and with it the goroutine
-		<-done
-		return answer{}, fmt.Errorf("it did not finish in time: %w", ctx.Err())
+		err := <-done
+		if err == nil {
+			err = ctx.Err()
+		}
+		return answer{}, fmt.Errorf("it did not finish in time: %w", err)
 	}
 }
 
