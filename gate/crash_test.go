@@ -29,6 +29,7 @@ import (
 	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/github"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
+	"github.com/sallyport/sallyport/gate/holds"
 	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/gate/webhook"
@@ -51,8 +52,8 @@ const (
 )
 
 type childConfig struct {
-	Database, API, Key, Ledger string
-	App, Owner                 int64
+	Database, API, Key, Ledger, Tell string
+	App, Owner                       int64
 }
 
 // store is how the server's database is opened, by itself and by who looks at what
@@ -81,7 +82,7 @@ func (c childConfig) gate(ctx context.Context, s *store.Store, sweep time.Durati
 	}
 	g, err := gate.New(ctx, gate.Config{
 		GitHub: client, Store: s, Ledger: log, Verifier: key.Verifier(), Owners: []rules.AccountID{rules.AccountID(c.Owner)}, Workers: 4,
-		Sweep: sweep, Settle: 500 * time.Millisecond, Arrive: 500 * time.Millisecond, Lease: 4 * time.Second,
+		Sweep: sweep, Settle: 500 * time.Millisecond, Arrive: 500 * time.Millisecond, Lease: 4 * time.Second, Tell: teller{c.Tell},
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {
@@ -131,9 +132,23 @@ func child(c childConfig) error {
 	if err != nil {
 		return err
 	}
-	served := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	served := http.NewServeMux()
+	served.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(w, r)
 		g.Wake()
+	})
+	served.HandleFunc("/hold", func(w http.ResponseWriter, r *http.Request) {
+		var t rules.JobToken // the verifier's, in earnest
+		err := json.NewDecoder(r.Body).Decode(&t)
+		if err == nil {
+			var s holds.State
+			if s, err = g.Hold(r.Context(), t); err == nil {
+				err = json.NewEncoder(w).Encode(s)
+			}
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
 	})
 	go func() { _ = (&http.Server{Handler: served, ReadHeaderTimeout: time.Second}).Serve(l) }()
 	fmt.Fprintln(os.Stdout, l.Addr())
@@ -159,10 +174,15 @@ type killer struct {
 	// concern, by id. Promised are those since the last look, and when they went out.
 	accepted map[string]bool
 	promised map[rules.WorkKey]time.Time
-	refused  map[int]int // by status
+	refused  map[int]int    // by status
+	told     map[string]int // messages, by kind and code
 }
 
 func (k *killer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/told" {
+		k.hear(w, r)
+		return
+	}
 	status, answer := k.pass(r)
 	k.mu.Lock()
 	if status != http.StatusAccepted {
@@ -201,16 +221,33 @@ func (k *killer) pass(r *http.Request) (status int, answer []byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.accepted[r.Header.Get("X-GitHub-Delivery")] = true
-	if event := r.Header.Get("X-GitHub-Event"); says.Status == "accepted" && strings.HasPrefix(event, "pull_request") {
-		var about struct {
-			Repository struct{ ID int64 }
-			Pull       struct{ Number int64 } `json:"pull_request"`
-		}
-		if err := json.Unmarshal(body, &about); err == nil {
-			k.promised[rules.WorkKey{Kind: rules.WorkPullRequest, Repository: rules.RepositoryID(about.Repository.ID), Number: about.Pull.Number}] = sent
+	if says.Status == "accepted" {
+		if key, ok := promises(r.Header.Get("X-GitHub-Event"), body); ok {
+			k.promised[key] = sent
 		}
 	}
 	return got.StatusCode, answer
+}
+
+// promises is what an accepted event promises to look at: a pull request, or a run of
+// which a job is held.
+func promises(event string, body []byte) (rules.WorkKey, bool) {
+	var about struct {
+		Repository struct{ ID int64 }
+		Pull       struct{ Number int64 } `json:"pull_request"`
+		Callback   string                 `json:"deployment_callback_url"`
+	}
+	if json.Unmarshal(body, &about) != nil {
+		return rules.WorkKey{}, false
+	}
+	key := rules.WorkKey{Kind: rules.WorkPullRequest, Repository: rules.RepositoryID(about.Repository.ID), Number: about.Pull.Number}
+	if event == "deployment_protection_rule" {
+		_, run, _ := strings.Cut(strings.TrimSuffix(about.Callback, "/deployment_protection_rule"), "/runs/")
+		n, err := strconv.ParseInt(run, 10, 64)
+		key.Kind, key.Number = rules.WorkRun, n
+		return key, err == nil
+	}
+	return key, strings.HasPrefix(event, "pull_request")
 }
 
 func (k *killer) start() error {
@@ -260,8 +297,8 @@ func (k *killer) kill() error {
 	return err
 }
 
-// kept looks at what a killed server left: each pull request that a delivery was
-// accepted about was looked at since, or is still marked.
+// kept looks at what a killed server left: each pull request and each run that a
+// delivery was accepted about was looked at since, or is still marked.
 func (k *killer) kept(ctx context.Context, cfg store.Config) error {
 	k.mu.Lock()
 	promised := maps.Clone(k.promised)
@@ -334,7 +371,12 @@ type crash struct {
 	killer *killer
 	seed   uint64
 	all    []expected
-	made   atomic.Int64 // webhooks, each counted once
+	// deployments are those that were begun; answered are the answers to our rule that
+	// GitHub took, once they were read.
+	deployments []*deployed
+	answered    map[string][]string
+	waiting     int          // of those, how many nobody will release
+	made        atomic.Int64 // webhooks, each counted once
 }
 
 // newCrash builds acme/orders with its people, whose policy is adopted, and starts
@@ -343,28 +385,35 @@ func newCrash(t *testing.T, seed int) *crash {
 	t.Helper()
 	key, err := testKey()
 	must(t, err)
-	k := &killer{t: t, client: &http.Client{}, accepted: map[string]bool{}, promised: map[rules.WorkKey]time.Time{}, refused: map[int]int{}}
+	k := &killer{t: t, client: &http.Client{}, accepted: map[string]bool{}, promised: map[rules.WorkKey]time.Time{}, refused: map[int]int{}, told: map[string]int{}}
 	proxy := httptest.NewServer(k)
 	t.Cleanup(proxy.Close)
 	t.Cleanup(k.client.CloseIdleConnections)
 	g := githubtest.Start(t, githubtest.Config{Limits: githubtest.NoLimits(), Parallel: 4, WebhookTimeout: 2 * time.Second})
-	w := &world{t: t, g: g, acme: g.Organization("acme"), alice: g.User("alice"), bob: g.User("bob"), carol: g.User("carol"), dave: g.User("dave")}
+	w := &world{t: t, g: g, acme: g.Organization("acme"), alice: g.User("alice"), bob: g.User("bob"), rose: g.User("rose"), carol: g.User("carol"), dave: g.User("dave")}
 	w.acme.Owner(w.carol)
 	w.repo = g.Repository(w.acme, "orders")
-	w.acme.Team("sre", w.bob).Access(w.repo, "write")
+	w.acme.Team("sre", w.bob, w.rose).Access(w.repo, "write")
 	w.repo.Collaborator(w.alice, "write")
 	w.repo.Collaborator(w.dave, "write")
 	w.agentApp = g.App(githubtest.AppConfig{Slug: "writer", Permissions: map[string]string{"contents": "write", "pull_requests": "write"}, Key: key})
 	w.agentApp.Install(w.acme, w.repo)
 	w.agent = w.agentApp.Bot()
-	w.repo.CommitTo(w.carol, "main", "Add the policy", map[string]string{rules.PolicyPath: policyText})
-	w.app = g.App(githubtest.AppConfig{Slug: "sallyport", Owner: w.acme, Permissions: permissions(), Events: events(), WebhookURL: proxy.URL + "/webhooks/github", Secret: secret, Key: key})
+	w.repo.CommitTo(w.carol, "main", "Add the policy", map[string]string{rules.PolicyPath: crashPolicy})
+	may := permissions()
+	may["actions"] = "write" // to run jobs again
+	w.app = g.App(githubtest.AppConfig{Slug: "sallyport", Owner: w.acme, Permissions: may, Events: events(), WebhookURL: proxy.URL + "/webhooks/github", Secret: secret, Key: key})
 	w.repo.AddRuleset(githubtest.Ruleset{Branches: []string{"main"}, Checks: []githubtest.RequiredCheck{{Context: gate.CheckName, AppID: w.app.ID}}})
 	w.inst = w.app.Install(w.acme)
+	for _, name := range []string{"dev", "production"} {
+		_, err := w.repo.Environment(name).EnableRule(w.app)
+		must(t, err)
+	}
+	w.repo.Environment(late)
 	w.key, err = ledger.GenerateKey(rand.Reader, "sallyport.test/ledger")
 	must(t, err)
 	c := &crash{world: w, t: t, killer: k, seed: uint64(seed), config: childConfig{
-		Database: filepath.Join(t.TempDir(), "sallyport.db"), API: g.URL(), Key: string(w.app.KeyPEM()), Ledger: w.key.Secret(), App: w.app.ID, Owner: w.acme.ID,
+		Database: filepath.Join(t.TempDir(), "sallyport.db"), API: g.URL(), Key: string(w.app.KeyPEM()), Ledger: w.key.Secret(), Tell: proxy.URL + "/told", App: w.app.ID, Owner: w.acme.ID,
 	}}
 	c.open(func(s *store.Store) {
 		w.gate, _, err = c.config.gate(t.Context(), s, -1)
@@ -458,6 +507,10 @@ func (c *crash) work(n, which int) {
 		_, err := p.Approve(c.bob, "")
 		must(c.t, err)
 	}
+	if which >= kindsOfPull {
+		c.deploy(n, which-kindsOfPull)
+		return
+	}
 	switch which {
 	case 0:
 		e.what, e.conclusion, e.merged = "an agent's documents, green", "success", true
@@ -504,7 +557,10 @@ func (c *crash) work(n, which int) {
 	c.all = append(c.all, e)
 }
 
-const kindsOfWork = 10
+const (
+	kindsOfPull = 10
+	kindsOfWork = kindsOfPull + kindsOfDeployment
+)
 
 // A server that is killed once, with a GitHub that never fails, comes to what is
 // expected of each kind of work: what the other test expects is right.
@@ -513,6 +569,7 @@ func TestKilledOnce(t *testing.T) {
 	c.count()
 	for n := range 2 * kindsOfWork {
 		c.work(n, n%kindsOfWork)
+		c.tend()
 		if n == kindsOfWork {
 			must(t, c.killer.kill())
 			must(t, c.killer.kept(t.Context(), c.config.store()))
@@ -551,29 +608,44 @@ func TestKilledAtRandom(t *testing.T) {
 	}()
 	random := c.random(1)
 	// Each kind comes, then whatever comes.
-	for n := 0; (c.made.Load() < int64(size) || kills.Load() < killsAtLeast || n < kindsOfWork) && !t.Failed(); n++ {
+	for n := 0; (c.made.Load() < int64(size) || kills.Load() < killsAtLeast || n < kindsOfWork || c.unmet() != nil) && !t.Failed(); n++ {
 		which := n
 		if n >= kindsOfWork {
 			which = random.IntN(kindsOfWork)
 		}
 		c.work(n, which)
+		c.wait(min(time.Duration(size)*time.Millisecond/4, 5*time.Second)) // a small test is quick
 		time.Sleep(time.Duration(random.IntN(120)) * time.Millisecond)
 	}
 	close(done)
 	<-stopped
 	c.g.Heal()
 	c.count()
-	met := map[string]int{}
-	for _, r := range c.g.Requests() {
-		met[r.Fault]++
-	}
-	t.Logf("GitHub failed: %v of %d requests; webhooks were not passed on: %v", met, len(c.g.Requests()), c.refusals())
-	for _, f := range faults() {
-		if met[f.kind.String()] == 0 {
-			t.Errorf("no request met a %s: this shows nothing", f.kind)
-		}
+	t.Logf("GitHub failed: %v of %d requests; webhooks were not passed on: %v", c.met(), len(c.g.Requests()), c.refusals())
+	if list := c.unmet(); list != nil {
+		t.Errorf("no request met a %v: this shows nothing", list)
 	}
 	c.end()
+}
+
+// met counts the requests by the fault that they met.
+func (c *crash) met() map[string]int {
+	out := map[string]int{}
+	for _, r := range c.g.Requests() {
+		out[r.Fault]++
+	}
+	return out
+}
+
+// unmet are the kinds of faults that no request met yet.
+func (c *crash) unmet() (out []githubtest.Kind) {
+	met := c.met()
+	for _, f := range faults() {
+		if met[f.kind.String()] == 0 {
+			out = append(out, f.kind)
+		}
+	}
+	return out
 }
 
 func (c *crash) refusals() map[int]int {
@@ -594,6 +666,8 @@ func (c *crash) end() {
 		c.drain(s)
 		c.nothingLost(s)
 		c.ledgerWhole(s)
+		c.readAnswers()
+		c.deploymentsRight(s)
 	})
 	for _, e := range c.all {
 		if s := c.differs(e); s != "" {
@@ -608,12 +682,18 @@ func (c *crash) end() {
 func (c *crash) arrive() {
 	c.t.Helper()
 	began := time.Now()
-	limit := began.Add(time.Duration(fromEnvironment(c.t, patienceVariable, 60))*time.Second + time.Duration(c.made.Load())*20*time.Millisecond)
+	limit := began.Add(time.Duration(fromEnvironment(c.t, patienceVariable, 60))*time.Second + time.Duration(c.made.Load())*30*time.Millisecond)
 	ctx, cancel := context.WithDeadline(c.t.Context(), limit)
 	defer cancel()
 	must(c.t, c.g.Settle(ctx)) // lets those go that wait for others to overtake them
 	for {
 		var open []string
+		c.tend()
+		for _, d := range c.deployments {
+			if s := d.open(); s != "" {
+				open = append(open, s)
+			}
+		}
 		for _, e := range c.all {
 			if s := c.differs(e); s != "" {
 				open = append(open, s)
@@ -623,7 +703,7 @@ func (c *crash) arrive() {
 			open = c.missing()
 		}
 		if len(open) == 0 {
-			c.t.Logf("%d webhooks, %d pull requests, %d kills; all is as expected %s after the last", c.made.Load(), len(c.all), c.killer.kills, time.Since(began).Round(time.Millisecond))
+			c.t.Logf("%d webhooks, %d pull requests, %d deployments, %d kills; all is as expected %s after the last", c.made.Load(), len(c.all), len(c.deployments), c.killer.kills, time.Since(began).Round(time.Millisecond))
 			return
 		}
 		if ctx.Err() != nil {
@@ -797,16 +877,19 @@ func (c *crash) nothingTwice() {
 				}
 			}
 		}
-		ours := 0
+		ours := map[string]int{} // by what they are about
 		for _, o := range s.Comments {
 			if o.User == us {
-				ours++
+				about, _, _ := strings.Cut(o.Body, "\n")
+				ours[about]++
+				comments++
 			}
 		}
-		if ours > 1 {
-			t.Errorf("#%d has %d comments of ours: %s", e.pull.Number, ours, c.dump(e.pull))
+		for about, n := range ours {
+			if n > 1 {
+				t.Errorf("#%d has %d comments of ours that begin with %s: %s", e.pull.Number, n, about, c.dump(e.pull))
+			}
 		}
-		comments += ours
 		for _, head := range e.heads {
 			ids := map[string]bool{}
 			for _, k := range c.repo.Checks(head) {

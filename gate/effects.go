@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/rules"
 )
 
 // apply does one effect. Again says that it was tried before and nobody knows what
@@ -83,8 +84,31 @@ func (g *Gate) applyComment(ctx context.Context, at *place, e effect, again bool
 	return effectResult{Comment: id, Digest: e.digest}, err
 }
 
+// findHeld finds the check run of a held deployment that was made, perhaps, and not
+// answered: whatever it says, it is of the same run, attempt and turn.
+func (g *Gate) findHeld(ctx context.Context, at *place, e effect) (rules.CheckRunID, error) {
+	runs, err := at.FindCheckRuns(ctx, string(e.sha), e.check.Name)
+	if err != nil {
+		return 0, err
+	}
+	prefix := e.check.ExternalID[:strings.LastIndexByte(e.check.ExternalID, '/')+1]
+	for _, r := range runs {
+		if r.ID > e.held.not && prefix != "" && strings.HasPrefix(r.ExternalID, prefix) {
+			return r.ID, nil
+		}
+	}
+	return 0, nil
+}
+
 // applyCheck makes or updates the check run at a commit.
 func (g *Gate) applyCheck(ctx context.Context, at *place, e effect, again bool) (effectResult, error) {
+	if e.held != nil && e.run == 0 && (again || e.held.tried) {
+		var err error
+		if e.run, err = g.findHeld(ctx, at, e); err != nil {
+			return effectResult{}, err
+		}
+		again = false
+	}
 	if e.run == 0 && again {
 		// Made, perhaps, and not answered.
 		runs, err := at.FindCheckRuns(ctx, string(e.sha), e.check.Name)

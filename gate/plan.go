@@ -83,6 +83,10 @@ type heldRef struct {
 	job rules.CheckRunID
 	// asked is the newest wish for a new check run that it fulfils.
 	asked int64
+	// tried says that a check run may be there although no answer came; not is one
+	// that it is not.
+	tried bool
+	not   rules.CheckRunID
 	// read is when the run's attempt was read.
 	read time.Time
 }

@@ -174,15 +174,8 @@ func (x *deployDoor) planAnswer(h *heldData) {
 
 // planRerun starts a job anew that stopped waiting before it was approved.
 func (x *deployDoor) planRerun(h *heldData) {
-	if h.Rule || h.State != heldReleased || !h.Ended || h.Rerun != 0 || h.Attempt != x.data.Attempt || len(h.Jobs) != 1 || h.Refused[effectRerun] >= maxRefused {
-		return
-	}
-	if !slices.ContainsFunc(x.data.Carried, func(c carried) bool { return c.Job == h.Jobs[0] && c.Attempt == h.Attempt+1 }) {
-		return
-	}
-	if x.f.run.Status != "completed" {
-		x.lookIn(10 * time.Second) // GitHub runs nothing again before all of it ended
-		return
+	if !x.data.rerunnable(h) || x.f.run.Status != "completed" {
+		return // GitHub runs nothing again before all of it ended, and then tells
 	}
 	if x.f.at.installation.Permissions["actions"] != "write" {
 		return // it may not: the check says so
@@ -192,7 +185,7 @@ func (x *deployDoor) planRerun(h *heldData) {
 
 // planCheck makes the check run say what holds.
 func (x *deployDoor) planCheck(ctx context.Context, h *heldData) error {
-	if h.State != heldWaiting && h.Check == 0 && h.Attempt != x.data.Attempt || h.State == heldOver && h.Check == 0 {
+	if h.Check == 0 && !h.Tried && (h.State == heldOver || h.State != heldWaiting && h.Attempt != x.data.Attempt) {
 		return nil
 	}
 	asked, err := x.g.rerequested(ctx, headKey(x.f.at.id, x.f.run.HeadSHA), deployCheck(h.Environment))
@@ -216,8 +209,9 @@ func (x *deployDoor) planCheck(ctx context.Context, h *heldData) error {
 	spec.Text += "\n\n" + witness
 	x.add(h, effect{
 		kind: effectCheck, key: "check:" + x.ref(h) + ":" + strconv.Itoa(h.CheckTurn+1) + ":" + digest, digest: digest, run: run, check: &spec,
-		closes: spec.Conclusion == conclusionFailure, held: &heldRef{asked: asked},
+		closes: spec.Conclusion == conclusionFailure, held: &heldRef{asked: asked, tried: h.Tried, not: h.Check},
 	})
+	h.Tried = h.Tried || run == 0
 	return nil
 }
 
@@ -378,11 +372,36 @@ func (x *deployDoor) record(tx *store.Tx) error {
 // overtaken marks what else is held at the environments of what ended well: it may be
 // behind now.
 func (g *Gate) overtaken(ctx context.Context, at *place, run rules.RunID, list []ended) ([]rules.Mark, error) {
-	if !slices.ContainsFunc(list, func(e ended) bool { return e.outcome == store.Success }) {
+	list = slices.DeleteFunc(slices.Clone(list), func(e ended) bool { return e.outcome != store.Success })
+	if len(list) == 0 {
 		return nil, nil
 	}
+	all, err := g.heldRuns(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	var out []rules.Mark
+	for _, m := range all {
+		if m.Key.Number == int64(run) {
+			continue
+		}
+		var data runData
+		if err := g.subject(ctx, m.Key, &data); err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(data.Held, func(h *heldData) bool {
+			return slices.ContainsFunc(list, func(e ended) bool { return strings.EqualFold(e.held.Environment, h.Environment) })
+		}) {
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}
+
+// heldRuns marks the runs of a repository in which something is held.
+func (g *Gate) heldRuns(ctx context.Context, at *place) ([]rules.Mark, error) {
 	marks, err := g.heldIn(ctx, map[rules.RepositoryID]store.Repository{at.id: {ID: at.id, Installation: at.installation.ID, FullName: at.fullName}})
-	marks = slices.DeleteFunc(marks, func(m rules.Mark) bool { return m.Key.Kind != rules.WorkRun || m.Key.Number == int64(run) })
+	marks = slices.DeleteFunc(marks, func(m rules.Mark) bool { return m.Key.Kind != rules.WorkRun })
 	for i := range marks {
 		marks[i].Priority = rules.PriorityDoor
 	}

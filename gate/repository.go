@@ -394,11 +394,6 @@ func (g *Gate) siblings(ctx context.Context, at *place) ([]rules.Mark, error) {
 	return marks, err
 }
 
-// heldRuns marks the runs of a repository in which something is held.
-func (g *Gate) heldRuns(ctx context.Context, at *place) ([]rules.Mark, error) {
-	return g.overtaken(ctx, at, 0, []ended{{outcome: store.Success}})
-}
-
 // waitingRuns are the runs that GitHub holds and of which no event told.
 func (g *Gate) waitingRuns(ctx context.Context, at *place) ([]rules.Mark, error) {
 	runs, err := at.WaitingRuns(ctx)

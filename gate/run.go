@@ -80,8 +80,10 @@ type heldData struct {
 	// Ended says that the outcome of what was released is on record.
 	Ended bool `json:"ended,omitzero"`
 
-	// Check is our check run, Digest of what it says.
+	// Check is our check run, Digest of what it says. Tried says that GitHub was asked
+	// to make one: it may be there although no answer came.
 	Check      rules.CheckRunID `json:"check,omitzero"`
+	Tried      bool             `json:"tried,omitzero"`
 	Digest     string           `json:"digest,omitzero"`
 	Conclusion string           `json:"conclusion,omitzero"`
 	CheckTurn  int              `json:"check_turn,omitzero"`
@@ -129,8 +131,15 @@ type carried struct {
 // open reports whether something still has to be looked at.
 func (d *runData) open() bool {
 	return slices.ContainsFunc(d.Held, func(h *heldData) bool {
-		return h.State == heldWaiting || h.State == heldReleased && !h.Ended
+		return h.State == heldWaiting || h.State == heldReleased && !h.Ended || d.rerunnable(h)
 	})
+}
+
+// rerunnable reports whether a job that stopped waiting was approved and is still to
+// be run again.
+func (d *runData) rerunnable(h *heldData) bool {
+	return !h.Rule && h.State == heldReleased && h.Ended && h.Rerun == 0 && h.Attempt == d.Attempt && len(h.Jobs) == 1 && h.Refused[effectRerun] < maxRefused &&
+		slices.ContainsFunc(d.Carried, func(c carried) bool { return c.Job == h.Jobs[0] && c.Attempt == h.Attempt+1 })
 }
 
 // kept is what is stored: what a deployment brings is not, once it was decided or where
@@ -408,7 +417,8 @@ func (g *Gate) gather(ctx context.Context, f *runFacts, data *runData, gates []s
 	for _, x := range gates {
 		// GitHub signed the token that said so; that the job is one of the run's present
 		// attempt is asked of GitHub all the same.
-		if j := f.job(x.Job); x.Attempt == data.Attempt && x.SHA == data.SHA && j != nil {
+		named, known := f.place.Environments[x.Job]
+		if j := f.job(x.Job); x.Attempt == data.Attempt && x.SHA == data.SHA && j != nil && (!known || strings.EqualFold(named, x.Environment)) {
 			data.Environments[x.Job] = x.Environment
 			if !data.released(x.Job) && f.mayGoOn(x.Job) {
 				byGate[x.Environment] = append(byGate[x.Environment], x.Job)

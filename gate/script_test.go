@@ -58,7 +58,10 @@ func TestScripts(t *testing.T) {
 	cmds := map[string]func(*testscript.TestScript, bool, []string){}
 	for name, c := range commands() {
 		cmds[name] = func(ts *testscript.TestScript, neg bool, args []string) {
-			s := ts.Value(key{}).(*story)
+			s, ok := ts.Value(key{}).(*story)
+			if !ok {
+				ts.Fatalf("there is no story")
+			}
 			if neg && !c.neg {
 				ts.Fatalf("%s cannot be negated", name)
 			}
@@ -80,8 +83,12 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true, Cmds: cmds,
 		Setup: func(e *testscript.Env) error {
+			tb, ok := e.T().(testing.TB)
+			if !ok {
+				return errors.New("not a test")
+			}
 			s := &story{
-				t: e.T().(testing.TB), policy: storyPolicy, rules: map[string]int64{}, pulls: map[string]*githubtest.Pull{}, runs: map[string]*deployment{},
+				t: tb, policy: storyPolicy, rules: map[string]int64{}, pulls: map[string]*githubtest.Pull{}, runs: map[string]*deployment{},
 				marks: map[string]string{},
 			}
 			e.Values[key{}] = s
@@ -729,7 +736,7 @@ func (s *story) hold(d *deployment, j *githubtest.Job) (string, error) {
 	}
 	s.settle()
 	h, err = s.gate.HoldState(s.t.Context(), h.ID, token)
-	return string(h.State), err
+	return h.State, err
 }
 
 // comments are our comments about deployments on a pull request that say something.

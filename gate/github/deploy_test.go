@@ -215,9 +215,9 @@ func TestRun(t *testing.T) {
 	got := read()
 	want := github.Run{
 		ID: id, Attempt: 1, Workflow: deployFile, Event: "push", HeadSHA: rules.SHA(w.repo.Head("main")), HeadBranch: "main", Status: "waiting", Actor: actor(w.alice), Triggering: actor(w.alice),
-		Repository: rules.RepositoryID(w.repo.ID), HeadRepository: rules.RepositoryID(w.repo.ID), CreatedAt: got.CreatedAt, URL: fmt.Sprintf("https://github.com/acme/orders/actions/runs/%d", id),
+		Repository: rules.RepositoryID(w.repo.ID), HeadRepository: rules.RepositoryID(w.repo.ID), CreatedAt: got.CreatedAt, StartedAt: got.StartedAt, URL: fmt.Sprintf("https://github.com/acme/orders/actions/runs/%d", id),
 	}
-	if got != want || got.CreatedAt.IsZero() {
+	if got != want || got.CreatedAt.IsZero() || got.StartedAt.IsZero() {
 		t.Errorf("the run: %+v, want %+v", got, want)
 	}
 	must(t, w.orders.Answer(t.Context(), id, "production", "rejected", "no"))

@@ -165,15 +165,18 @@ func (r *Repository) UpdateCheckRun(ctx context.Context, id rules.CheckRunID, s 
 }
 
 func (r *Repository) update(ctx context.Context, id rules.CheckRunID, s CheckRunSpec, annotations []Annotation) error {
-	rest, err := r.rest()
-	if err != nil {
-		return err
-	}
-	_, _, err = rest.Checks.UpdateCheckRun(ctx, r.owner, r.name, int64(id), gh.UpdateCheckRunOptions{
+	// go-github leaves out buttons where there are none, and those that were there
+	// would stay.
+	body := struct {
+		gh.UpdateCheckRunOptions
+
+		Actions []*gh.CheckRunAction `json:"actions"`
+	}{Actions: append([]*gh.CheckRunAction{}, s.actions()...), UpdateCheckRunOptions: gh.UpdateCheckRunOptions{
 		Name: s.Name, ExternalID: optional(s.ExternalID), DetailsURL: optional(s.DetailsURL), Status: gh.String("completed"),
-		Conclusion: gh.String(s.Conclusion), CompletedAt: &gh.Timestamp{Time: s.CompletedAt}, Output: s.output(annotations), Actions: s.actions(),
-	})
-	return r.client.understand(ctx, err)
+		Conclusion: gh.String(s.Conclusion), CompletedAt: &gh.Timestamp{Time: s.CompletedAt}, Output: s.output(annotations),
+	}}
+	_, err := r.send(ctx, http.MethodPatch, r.path(fmt.Sprintf("check-runs/%d", id)), body, nil)
+	return err
 }
 
 // annotate adds annotations, as many a request as GitHub takes.

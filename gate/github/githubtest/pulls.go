@@ -175,7 +175,7 @@ func (p *Pull) baseMoved(before string) {
 		// Somebody pushed the head to the base: GitHub marks the pull request merged.
 		p.refresh()
 		if p.repo.activity[len(p.repo.activity)-1].kind != "pr_merge" {
-			p.finish(p.repo.activity[len(p.repo.activity)-1].actor, base, []string{p.headSHA})
+			p.finish(p.repo.activity[len(p.repo.activity)-1].actor, base, []string{p.headSHA, base})
 		}
 	}
 }
