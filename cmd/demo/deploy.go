@@ -61,6 +61,12 @@ func (s *story) deploys(ctx context.Context, bob *githubtest.User) (githubtest.C
 	if err != nil {
 		return none, err
 	}
+	// It is judged again once the first one is known to have ended well.
+	if err := s.until(ctx, "what it brings is known", func() bool {
+		return strings.Contains(s.deployed(second, "production").See().Summary, "1 pull request")
+	}); err != nil {
+		return none, err
+	}
 	s.showRun(second)
 	return s.deployed(second, "production").See(), nil
 }
