@@ -149,7 +149,8 @@ func (d *runData) kept() *runData {
 	out.Held = make([]*heldData, len(d.Held))
 	for i, h := range d.Held {
 		c := *h
-		if h.State != heldWaiting || len(h.Range.Commits) > maxKept {
+		over := h.State != heldWaiting && (h.State != heldReleased || h.Ended)
+		if over || len(h.Range.Commits) > maxKept {
 			c.Range = rangeData{Base: h.Range.Base, Kind: h.Range.Kind}
 		}
 		out.Held[i] = &c
@@ -540,6 +541,8 @@ type deployDoor struct {
 	marks    []rules.Mark
 	// comments are the pull requests and environments that are commented on.
 	comments []string
+	// again are the approvals of what was released, where it is judged once more.
+	again map[*heldData][]rules.Approval
 	// used are the words that a release would spend.
 	used map[*heldData][]word
 }
@@ -579,9 +582,18 @@ func (x *deployDoor) ours(ctx context.Context, h *heldData) (bool, error) {
 	return enabled, nil
 }
 
-// judge judges one held deployment. It begins with what is known anyway and asks for
-// more only where the decision says that it hangs on it.
+// judge judges one held deployment and keeps what follows.
 func (x *deployDoor) judge(ctx context.Context, h *heldData) error {
+	d, out, err := x.decide(ctx, h)
+	if err != nil {
+		return err
+	}
+	return x.judgedAs(h, d, x.f.policies, out)
+}
+
+// decide decides about a held deployment. It begins with what is known anyway and asks
+// for more only where the decision says that it hangs on it.
+func (x *deployDoor) decide(ctx context.Context, h *heldData) (*rules.Deployment, rules.Decision, error) {
 	g, f := x.g, x.f
 	policies := f.policies
 	d := &rules.Deployment{
@@ -601,35 +613,35 @@ func (x *deployDoor) judge(ctx context.Context, h *heldData) error {
 		case !asked.inputs && has(out, codeInputsUnknown):
 			asked.inputs = true
 			if err := g.inputs(ctx, f, x.data); err != nil {
-				return err
+				return d, out, err
 			}
 			if x.data.Inputs != nil {
 				d.Inputs = *x.data.Inputs
 			}
 		case out.Verdict == rules.VerdictDeny && !asked.people:
-			return x.judgedAs(h, d, policies, out) // it cannot become right
+			return d, out, nil // it cannot become right
 		case !asked.branches && has(out, codeBranchesUnknown):
 			asked.branches = true
 			if err := x.branches(ctx, h, d); err != nil {
-				return err
+				return d, out, err
 			}
 		case !asked.ranged && has(out, codeRangeUnknown):
 			asked.ranged = true
 			if err := x.ranged(ctx, h, d); err != nil {
-				return err
+				return d, out, err
 			}
 		case !asked.people && asked.ranged:
 			// Who spoke counts only with what they were shown, which is known now.
 			asked.people = true
 			h.Name = x.name(h)
 			if err := x.words(ctx, h, d, policies); err != nil {
-				return err
+				return d, out, err
 			}
 		default:
-			return x.judgedAs(h, d, policies, out)
+			return d, out, nil
 		}
 	}
-	return x.judgedAs(h, d, policies, out)
+	return d, out, nil
 }
 
 // judgedAs keeps a decision.
