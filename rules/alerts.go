@@ -1,6 +1,6 @@
 package rules
 
-// The alerts of the deploy door: what should not have happened to a deployment. Each
+// The alerts: what should not have happened to a deployment or a credential. Each
 // is a reason with the strictest verdict, rendered like any other.
 
 // StartedPast says that a held job of a GitHub environment started unreleased; by is
@@ -30,6 +30,16 @@ func OutOfReach(environment string, sha SHA) Reason {
 	return *reason(codeOutOfReach, VerdictDeny, at{sha: sha, env: environment}, quoted(environment))
 }
 
+// AskedTwice says that a credential was asked for again by whoever has a job's token.
+func AskedTwice(credential, environment string, sha SHA) Reason {
+	return *reason(codeAskedTwice, VerdictDeny, at{sha: sha, env: environment}, quoted(credential), quoted(environment))
+}
+
+// NotEnded says that what a lease made could not be ended; why holds no address.
+func NotEnded(target, environment, why string, sha SHA) Reason {
+	return *reason(codeNotEnded, VerdictDeny, at{sha: sha, env: environment}, quoted(target), quoted(environment), quoted(why))
+}
+
 // Gated reports whether a policy asks a human before a deployment to a GitHub
 // environment. One that no environment of the policy covers is gated.
 func (p *Policy) Gated(environment string) bool {
@@ -46,4 +56,10 @@ func (p *Policy) Gated(environment string) bool {
 		}
 	}
 	return false
+}
+
+// AlreadyGiven is a decision about a lease that somebody else was given in the moment
+// between: refused.
+func AlreadyGiven(d Decision, sha SHA) Decision {
+	return finish(d, append(d.Reasons, *reason(codeAlreadyGiven, VerdictDeny, at{sha: sha})))
 }

@@ -144,6 +144,8 @@ const (
 	codeCapability            Code = "SP620"
 	codeUnattended            Code = "SP621"
 	codeCredentialEnvironment Code = "SP622"
+	codeAskedTwice            Code = "SP630"
+	codeNotEnded              Code = "SP631"
 )
 
 // codes says what each code means. The table is constant.
@@ -283,6 +285,8 @@ var codes = map[Code]codeInfo{
 	codeCapability:            {name: "capability", format: "the target has nothing for the capability %s", meaning: "The target does not offer what the credential asks.", remedy: "An operator adds it to the target, or the policy asks for less."},
 	codeUnattended:            {name: "unattended", format: "the credential %s may not be had without a human", meaning: "Only read access to targets marked for it is given to unattended tasks.", remedy: "Use a credential that the policy and the target both mark as unattended."},
 	codeCredentialEnvironment: {name: "credential-environment", format: "the credential's environment %s is not in the policy", meaning: "The policy was changed under the request.", remedy: "Try again."},
+	codeAskedTwice:            {name: "asked-twice", format: "the credential %s of a job of %s was asked for twice, so what was given first is revoked", meaning: "Each credential is given to a job once. One of the two who asked was not the deploy step.", remedy: "Treat it as an incident: find out what else in that job could read its token."},
+	codeNotEnded:              {name: "not-ended", format: "a credential for %s given to a job of %s could not be revoked: %s", meaning: "What a lease made may still be alive after its time.", remedy: "End it by hand where it was made, and see that the server reaches the target; it goes on trying."},
 }
 
 // ReasonInfo is what the documentation says of a code.
