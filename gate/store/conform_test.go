@@ -64,6 +64,7 @@ func conform(t *testing.T, open opening) {
 		"the ledger only grows":              conformLedger,
 		"appends share a signature":          conformLedgerGroups,
 		"what is closed refuses":             conformClosed,
+		"credentials are given once":         conformCredentials,
 		"releases happen once and end once":  conformReleases,
 		"the last release is the baseline":   conformLastRelease,
 		"notices are sent by one":            conformNotices,

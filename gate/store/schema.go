@@ -13,7 +13,7 @@ const applicationID = 0x534c5054
 // migrations are what makes a schema of version n+1 from one of version n. They
 // are never changed, only added to.
 func migrations() []string {
-	return []string{schema1, schema2}
+	return []string{schema1, schema2, schema3}
 }
 
 const schema1 = `
@@ -239,6 +239,37 @@ CREATE TABLE holds (
 	asked_at    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX holds_by_run ON holds (repository, run, asked_at);
+`
+
+const schema3 = `
+CREATE TABLE leases (
+	id          TEXT PRIMARY KEY,
+	repository  INTEGER NOT NULL,
+	environment TEXT NOT NULL,
+	run         INTEGER NOT NULL,
+	attempt     INTEGER NOT NULL,
+	job         INTEGER NOT NULL,
+	sha         TEXT NOT NULL,
+	credential  TEXT NOT NULL,
+	target      TEXT NOT NULL,
+	capability  TEXT NOT NULL,
+	token       TEXT NOT NULL,
+	secret      BLOB NOT NULL,
+	decision    TEXT NOT NULL,
+	made_at     INTEGER NOT NULL,
+	deadline    INTEGER NOT NULL,
+	state       TEXT NOT NULL,
+	handle      BLOB NOT NULL DEFAULT x'',
+	why         TEXT NOT NULL DEFAULT '',
+	due_at      INTEGER NOT NULL,
+	attempts    INTEGER NOT NULL DEFAULT 0,
+	error       TEXT NOT NULL DEFAULT '',
+	ended_at    INTEGER NOT NULL DEFAULT 0,
+	-- Each credential of a job is given once, and each token asks for one thing.
+	UNIQUE (repository, run, attempt, job, credential),
+	UNIQUE (token)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX leases_due ON leases (due_at) WHERE state <> 'ended';
 `
 
 // migrate brings the schema to the newest version, all steps in one transaction.

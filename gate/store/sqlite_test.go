@@ -101,7 +101,7 @@ func TestOpenRefuses(t *testing.T) {
 	_, err := store.Open(ctx, store.Config{Path: newer})
 	wants(t, err, store.ErrNewer)
 	// And left it as it was.
-	raw(newer, "PRAGMA user_version = 2")
+	raw(newer, "PRAGMA user_version = 3")
 	s, err := store.Open(ctx, store.Config{Path: newer})
 	must(t, err)
 	must(t, s.Close())
