@@ -16,7 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/gate/alert"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
-	"github.com/sallyport/sallyport/gate/holds"
+	"github.com/sallyport/sallyport/gate/jobs"
 	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/rules"
@@ -101,16 +101,18 @@ const kindsOfDeployment = 11
 // deploy begins a deployment of one of the kinds, the number n of all work.
 func (c *crash) deploy(n, which int) {
 	d := &deployed{c: c, clicked: map[string]bool{}, status: "completed", conclusion: "success", check: "success", answer: "approved"}
-	environment, branch, jobs := "production", "main", []string{"deploy"}
+	environment, branch, names := "production", "main", []string{"deploy"}
 	one := func(attempt int, by string, outcomes ...string) wanted {
-		return wanted{attempt: attempt, jobs: len(jobs), by: by, outcomes: outcomes}
+		return wanted{attempt: attempt, jobs: len(names), by: by, outcomes: outcomes}
 	}
-	started := func() bool { return !slices.ContainsFunc(jobs, func(j string) bool { return !d.is(j, "in_progress") }) }
+	started := func() bool {
+		return !slices.ContainsFunc(names, func(j string) bool { return !d.is(j, "in_progress") })
+	}
 	ended := func() bool { return d.is("deploy", "completed") }
 	shown := func() bool { return d.face().Conclusion == "action_required" }
 	end := func(conclusion string) func() bool {
 		return func() bool {
-			for _, j := range jobs {
+			for _, j := range names {
 				must(c.t, d.Job(j).Complete(conclusion))
 			}
 			return true
@@ -158,7 +160,7 @@ func (c *crash) deploy(n, which int) {
 		// That the next attempt began before the end of the first was seen is possible.
 		d.releases = []wanted{one(1, "bob", "failure", "unknown"), one(2, "rose", "success")}
 	case 6:
-		d.what, jobs = "of a matrix, approved", []string{"deploy", "eu", "us"}
+		d.what, names = "of a matrix, approved", []string{"deploy", "eu", "us"}
 		d.steps = []func() bool{d.press(c.bob, "approve", started), end("success")}
 		d.releases = []wanted{one(1, "bob", "success")}
 	case 7:
@@ -178,14 +180,14 @@ func (c *crash) deploy(n, which int) {
 		d.steps = []func() bool{
 			func() bool { return d.asks() != "" }, end("failure"),
 			d.press(c.bob, "approve", func() bool { return d.Attempt() > 1 }),
-			func() bool { return d.asks() == holds.Released }, end("success"),
+			func() bool { return d.asks() == jobs.Released }, end("success"),
 		}
 		d.answer, d.releases = "", []wanted{one(2, "bob", "success")}
 	}
 	by := pick(branch == "main", c.carol, c.agent)
 	sha := c.push(by, branch, map[string]string{fmt.Sprintf("deploy/%d.txt", n): "x\n"})
 	s := githubtest.RunSpec{Workflow: ".github/workflows/deploy.yml", By: c.alice, Branch: branch, SHA: sha}
-	for _, j := range jobs {
+	for _, j := range names {
 		s.Jobs = append(s.Jobs, githubtest.JobSpec{Name: j, Environment: environment})
 	}
 	d.deployment = &deployment{Run: c.repo.StartRun(s), w: c.world, sha: sha, environment: environment}
@@ -238,7 +240,7 @@ func (d *deployed) asks() string {
 	must(d.c.t, err)
 	ctx, cancel := context.WithTimeout(d.c.t.Context(), 2*time.Second)
 	defer cancel()
-	var s holds.State
+	var s jobs.State
 	if post(ctx, d.c.killer.client, "http://"+*to+"/hold", token, &s) != nil {
 		return "" // it is dead, or was killed over it
 	}

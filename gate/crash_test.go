@@ -29,7 +29,7 @@ import (
 	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/github"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
-	"github.com/sallyport/sallyport/gate/holds"
+	"github.com/sallyport/sallyport/gate/jobs"
 	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/gate/webhook"
@@ -141,7 +141,7 @@ func child(c childConfig) error {
 		var t rules.JobToken // the verifier's, in earnest
 		err := json.NewDecoder(r.Body).Decode(&t)
 		if err == nil {
-			var s holds.State
+			var s jobs.State
 			if s, err = g.Hold(r.Context(), t); err == nil {
 				err = json.NewEncoder(w).Encode(s)
 			}

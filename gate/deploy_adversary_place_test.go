@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sallyport/sallyport/gate/github/githubtest"
-	"github.com/sallyport/sallyport/gate/holds"
+	"github.com/sallyport/sallyport/gate/jobs"
 	"github.com/sallyport/sallyport/rules"
 )
 
@@ -568,7 +568,7 @@ func whileHeld() []deployAdversary {
 
 // asks has a job ask the gate with a token, and gives the answer; none where it is
 // refused.
-func (d *deployment) asks(change ...func(*rules.JobToken)) (holds.State, error) {
+func (d *deployment) asks(change ...func(*rules.JobToken)) (jobs.State, error) {
 	d.w.t.Helper()
 	token := d.token(change...)
 	s, err := d.w.gate.Hold(d.w.t.Context(), token)
@@ -595,11 +595,11 @@ func gateHolds() []deployAdversary {
 			}
 			if s, err := d.asks(change); err != nil {
 				w.t.Log(err)
-			} else if s.State == holds.Released {
+			} else if s.State == jobs.Released {
 				w.t.Errorf("it is released at once: %+v", s)
 			}
 			d.tries(w.rose)
-			if s, err := d.asks(change); err == nil && (s.State == holds.Released) == on {
+			if s, err := d.asks(change); err == nil && (s.State == jobs.Released) == on {
 				w.t.Errorf("after the approval: %+v", s)
 			}
 			return d
@@ -652,7 +652,7 @@ func gateHolds() []deployAdversary {
 			if err == nil {
 				w.t.Error("the new attempt's job reads the old one's hold")
 			}
-			if s, err := d.asks(); err != nil || s.State == holds.Released {
+			if s, err := d.asks(); err != nil || s.State == jobs.Released {
 				w.t.Errorf("%+v, %v", s, err)
 			}
 			return d
@@ -662,7 +662,7 @@ func gateHolds() []deployAdversary {
 			_, err := d.asks(func(t *rules.JobToken) { t.Claims.CheckRunID = rules.CheckRunID(d.Job("first").ID) })
 			must(w.t, err)
 			d.tries(w.rose)
-			if s, err := d.asks(); err != nil || s.State == holds.Released {
+			if s, err := d.asks(); err != nil || s.State == jobs.Released {
 				w.t.Errorf("%+v, %v", s, err)
 			}
 			if !on {

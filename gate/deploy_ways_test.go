@@ -12,7 +12,7 @@ import (
 	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/alert"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
-	"github.com/sallyport/sallyport/gate/holds"
+	"github.com/sallyport/sallyport/gate/jobs"
 	"github.com/sallyport/sallyport/rules"
 )
 
@@ -72,7 +72,7 @@ func (d *deployment) token(change ...func(*rules.JobToken)) rules.JobToken {
 }
 
 // ask asks the gate as the job does.
-func (d *deployment) ask() holds.State {
+func (d *deployment) ask() jobs.State {
 	d.w.t.Helper()
 	s, err := d.w.gate.Hold(d.w.t.Context(), d.token())
 	must(d.w.t, err)
@@ -96,20 +96,20 @@ func TestHoldByTheJob(t *testing.T) {
 	w := unruled(t, deployPolicy)
 	d := w.deploy("production")
 	d.want("in_progress", "")
-	if s := d.ask(); s.State != holds.Waiting || !strings.Contains(s.Waits, "acme/sre") {
+	if s := d.ask(); s.State != jobs.Waiting || !strings.Contains(s.Waits, "acme/sre") {
 		t.Fatalf("%+v", s)
 	}
 	d.click(w.rose, "approve")
-	if s := d.ask(); s.State != holds.Released || !s.Grant {
+	if s := d.ask(); s.State != jobs.Released || !s.Grant {
 		t.Fatalf("%+v", s)
 	}
 	d.end("success")
 	next := w.deploy("production")
-	if s := next.ask(); s.State != holds.Waiting || !strings.Contains(next.text(), "SP518") {
+	if s := next.ask(); s.State != jobs.Waiting || !strings.Contains(next.text(), "SP518") {
 		t.Fatalf("%+v\n%s", s, next.text())
 	}
 	dev := w.deploy("dev")
-	if s := dev.ask(); s.State != holds.Released {
+	if s := dev.ask(); s.State != jobs.Released {
 		t.Fatalf("%+v", s)
 	}
 }
@@ -127,14 +127,14 @@ func TestHoldThatStoppedWaiting(t *testing.T) {
 	if d.Attempt() != 2 {
 		t.Fatalf("attempt %d, want the job run again:\n%s", d.Attempt(), d.text())
 	}
-	if s := d.ask(); s.State != holds.Released {
+	if s := d.ask(); s.State != jobs.Released {
 		t.Fatalf("%+v\n%s", s, d.text())
 	}
 	d.end("failure")
 	// Somebody runs it once more: nothing of that approval is left.
 	must(t, d.Rerun(w.dave))
 	w.settle()
-	if s := d.ask(); s.State != holds.Waiting {
+	if s := d.ask(); s.State != jobs.Waiting {
 		t.Fatalf("%+v\n%s", s, d.text())
 	}
 }

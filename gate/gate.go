@@ -33,6 +33,8 @@ type Config struct {
 	// NoFloor says that no organisation has a floor (SALLYPORT_ORG_FLOOR=none). A
 	// floor that was ever seen counts all the same.
 	NoFloor bool
+	// Keys is the key cabinet. Nil gives no credentials.
+	Keys *Keys
 	// Statements reads migrations. Nil reads none, which is said of each.
 	Statements Statements
 	// Tell tells people what waits for them and what should not have happened. Nil

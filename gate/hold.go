@@ -12,30 +12,30 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"github.com/sallyport/sallyport/gate/holds"
+	"github.com/sallyport/sallyport/gate/jobs"
 	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/rules"
 )
 
 // Hold makes the hold of a job that asks whether it may go on: the token is GitHub's
 // word for what the job is. It opens nothing; the run is looked at like any other.
-func (g *Gate) Hold(ctx context.Context, t rules.JobToken) (holds.State, error) {
+func (g *Gate) Hold(ctx context.Context, t rules.JobToken) (jobs.State, error) {
 	c := t.Claims
 	repo, err := g.served(ctx, c)
 	if err != nil {
-		return holds.State{}, err
+		return jobs.State{}, err
 	}
 	switch {
 	case c.Environment == "":
-		return holds.State{}, &holds.Refusal{Status: http.StatusUnprocessableEntity, Code: "claim-missing", Claim: "environment", Text: "The job names no environment: only a deployment is held. Name it in the job."}
+		return jobs.State{}, &jobs.Refusal{Status: http.StatusUnprocessableEntity, Code: "claim-missing", Claim: "environment", Text: "The job names no environment: only a deployment is held. Name it in the job."}
 	case c.CheckRunID <= 0:
-		return holds.State{}, &holds.Refusal{Status: http.StatusUnprocessableEntity, Code: "claim-missing", Claim: "check_run_id", Text: "The token does not say which job it is of, as on older GitHub Enterprise Servers. Enable Sallyport as a deployment protection rule instead."}
+		return jobs.State{}, &jobs.Refusal{Status: http.StatusUnprocessableEntity, Code: "claim-missing", Claim: "check_run_id", Text: "The token does not say which job it is of, as on older GitHub Enterprise Servers. Enable Sallyport as a deployment protection rule instead."}
 	case !c.SHA.Valid() || c.RunID <= 0 || c.RunAttempt <= 0:
-		return holds.State{}, &holds.Refusal{Status: http.StatusUnprocessableEntity, Code: "claim-missing", Claim: "run_id", Text: "The token does not say of which run and commit it is."}
+		return jobs.State{}, &jobs.Refusal{Status: http.StatusUnprocessableEntity, Code: "claim-missing", Claim: "run_id", Text: "The token does not say of which run and commit it is."}
 	}
 	claims, err := json.Marshal(c, json.Deterministic(true))
 	if err != nil {
-		return holds.State{}, err
+		return jobs.State{}, err
 	}
 	h := store.Hold{
 		ID: holdID(c), Repository: c.RepositoryID, Run: c.RunID, Attempt: c.RunAttempt, Environment: c.Environment, Job: c.CheckRunID, SHA: c.SHA,
@@ -48,27 +48,27 @@ func (g *Gate) Hold(ctx context.Context, t rules.JobToken) (holds.State, error) 
 		return tx.Mark(rules.Mark{Key: runKey(c.RepositoryID, c.RunID), Priority: rules.PriorityDoor, Installation: repo.Installation, FullName: repo.FullName}, g.cfg.Now())
 	})
 	if errors.Is(err, store.ErrAlready) {
-		return holds.State{}, &holds.Refusal{Status: http.StatusConflict, Code: "hold-other", Text: "This job asked before with other claims."}
+		return jobs.State{}, &jobs.Refusal{Status: http.StatusConflict, Code: "hold-other", Text: "This job asked before with other claims."}
 	}
 	if err != nil {
-		return holds.State{}, err
+		return jobs.State{}, err
 	}
 	g.Wake()
 	return g.stateOf(ctx, h)
 }
 
 // HoldState is a hold as it is now, for the job that is held.
-func (g *Gate) HoldState(ctx context.Context, id string, t rules.JobToken) (holds.State, error) {
+func (g *Gate) HoldState(ctx context.Context, id string, t rules.JobToken) (jobs.State, error) {
 	c := t.Claims
 	if _, err := g.served(ctx, c); err != nil {
-		return holds.State{}, err
+		return jobs.State{}, err
 	}
 	h, err := g.cfg.Store.Hold(ctx, id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && h.ID != holdID(c) {
-		return holds.State{}, holds.ErrNotFound
+		return jobs.State{}, jobs.ErrNotFound
 	}
 	if err != nil {
-		return holds.State{}, err
+		return jobs.State{}, err
 	}
 	return g.stateOf(ctx, h)
 }
@@ -78,7 +78,7 @@ func (g *Gate) HoldState(ctx context.Context, id string, t rules.JobToken) (hold
 func (g *Gate) served(ctx context.Context, c rules.JobClaims) (store.Repository, error) {
 	repo, err := g.cfg.Store.Repository(ctx, c.RepositoryID)
 	if errors.Is(err, store.ErrNotFound) {
-		return repo, holds.ErrNotServed
+		return repo, jobs.ErrNotServed
 	}
 	if err != nil {
 		return repo, err
@@ -88,7 +88,7 @@ func (g *Gate) served(ctx context.Context, c rules.JobClaims) (store.Repository,
 		return repo, err
 	}
 	if err != nil || in.State != installationActive || !g.owners[in.Account] || in.Account != c.RepositoryOwnerID {
-		return repo, holds.ErrNotServed
+		return repo, jobs.ErrNotServed
 	}
 	return repo, nil
 }
@@ -100,9 +100,9 @@ func holdID(c rules.JobClaims) string {
 }
 
 // stateOf is what was concluded about a job's hold.
-func (g *Gate) stateOf(ctx context.Context, x store.Hold) (holds.State, error) {
-	out := holds.State{
-		ID: x.ID, State: holds.Waiting, Environment: x.Environment, SHA: x.SHA, Run: x.Run, Attempt: x.Attempt, RetryAfter: 2, Waits: "It is being judged.",
+func (g *Gate) stateOf(ctx context.Context, x store.Hold) (jobs.State, error) {
+	out := jobs.State{
+		ID: x.ID, State: jobs.Waiting, Environment: x.Environment, SHA: x.SHA, Run: x.Run, Attempt: x.Attempt, RetryAfter: 2, Waits: "It is being judged.",
 		Decision: rules.Decision{Verdict: rules.VerdictWait, Environments: []string{}, Reasons: []rules.Reason{}},
 	}
 	var data runData
@@ -116,13 +116,13 @@ func (g *Gate) stateOf(ctx context.Context, x store.Hold) (holds.State, error) {
 	out.Decision, out.URL, out.Waits = h.Decision, h.Shown.URL, ""
 	switch {
 	case h.State == heldReleased && h.Rerun == 0 && (!h.Ended || h.Rule):
-		out.State, out.Grant, out.RetryAfter = holds.Released, !h.Decision.Observe, 0
+		out.State, out.Grant, out.RetryAfter = jobs.Released, !h.Decision.Observe, 0
 	case h.State == heldReleased && h.Ended && !h.Rule && slices.Contains(h.Jobs, x.Job) && !data.carries(x.Job):
-		out.State, out.Grant, out.RetryAfter = holds.Released, !h.Decision.Observe, 0
+		out.State, out.Grant, out.RetryAfter = jobs.Released, !h.Decision.Observe, 0
 	case h.State == heldRejected:
-		out.State, out.RetryAfter = holds.Denied, 0
+		out.State, out.RetryAfter = jobs.Denied, 0
 		if has(h.Decision, codeRejected) {
-			out.State = holds.Rejected
+			out.State = jobs.Rejected
 		}
 	default:
 		out.RetryAfter = 5

@@ -88,9 +88,19 @@ func (g *Gate) readInstallation(ctx context.Context, id rules.InstallationID) er
 	if err != nil {
 		return err
 	}
+	lost, err := g.cfg.Store.Leases(ctx)
+	if err != nil {
+		return err
+	}
+	lost = slices.DeleteFunc(lost, func(l store.Lease) bool { _, ok := gone[l.Repository]; return !ok })
 	return g.write(ctx, entries, func(tx *store.Tx) error {
 		if err := tell(tx); err != nil {
 			return err
+		}
+		for _, l := range lost {
+			if err := ignoreGone(tx.RevokeLease(l.ID, "its repository is out of reach", g.cfg.Now())); err != nil {
+				return err
+			}
 		}
 		if err := tx.SetInstallation(row); err != nil {
 			return err

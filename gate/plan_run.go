@@ -349,6 +349,11 @@ func (x *deployDoor) record(tx *store.Tx) error {
 			return err
 		}
 	}
+	for _, l := range x.finished {
+		if err := ignoreGone(tx.RevokeLease(l.ID, "its job has ended", now)); err != nil {
+			return err
+		}
+	}
 	for _, key := range x.comments {
 		if err := tx.Once("commented", key, now); err != nil && !errors.Is(err, store.ErrAlready) {
 			return err

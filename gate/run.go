@@ -320,6 +320,10 @@ func (g *Gate) lookAtRun(ctx context.Context, work store.Work, f *runFacts, data
 		return err
 	}
 	door := &deployDoor{g: g, f: f, data: data}
+	var err error
+	if door.finished, err = g.finished(ctx, f); err != nil {
+		return err
+	}
 	for _, h := range data.Held {
 		if h.State != heldWaiting {
 			continue
@@ -337,10 +341,9 @@ func (g *Gate) lookAtRun(ctx context.Context, work store.Work, f *runFacts, data
 	if err := door.plan(ctx); err != nil {
 		return err
 	}
-	if !known && len(data.Held) == 0 && len(door.alerts) == 0 {
+	if !known && len(data.Held) == 0 && len(door.alerts)+len(door.finished) == 0 {
 		return g.noConcern(ctx, work, f)
 	}
-	var err error
 	if door.marks, err = g.overtaken(ctx, f.at, f.run.ID, door.ended); err != nil {
 		return err
 	}
@@ -539,6 +542,8 @@ type deployDoor struct {
 	releases []release
 	ended    []ended
 	marks    []rules.Mark
+	// finished are leases of jobs that run no more.
+	finished []store.Lease
 	// comments are the pull requests and environments that are commented on.
 	comments []string
 	// again are the approvals of what was released, where it is judged once more.

@@ -36,6 +36,9 @@ func (g *Gate) Run(ctx context.Context) error {
 	if g.cfg.Tell != nil {
 		all.Go(func() { g.tells(ctx) })
 	}
+	if g.cfg.Keys != nil {
+		all.Go(func() { g.ends(ctx) })
+	}
 	all.Wait()
 	return context.Cause(ctx)
 }

@@ -291,3 +291,57 @@ func (c *Client) Redeliver(ctx context.Context, id int64) error {
 	}
 	return c.understand(ctx, err)
 }
+
+// ScopedToken makes a token of an installation for named repositories and permissions,
+// and no others: without any GitHub would give all
+// (https://docs.github.com/rest/apps/apps#create-an-installation-access-token-for-an-app).
+func (c *Client) ScopedToken(ctx context.Context, in rules.InstallationID, repositories []rules.RepositoryID, permissions map[string]string) (string, time.Time, error) {
+	if len(repositories) == 0 || len(permissions) == 0 {
+		return "", time.Time{}, errors.New("a token without repositories or permissions would open everything")
+	}
+	body := struct {
+		Repositories []rules.RepositoryID `json:"repository_ids"`
+		Permissions  map[string]string    `json:"permissions"`
+	}{repositories, permissions}
+	q, err := c.app.NewRequest(http.MethodPost, fmt.Sprintf("app/installations/%d/access_tokens", in), body)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	var out struct {
+		Token       string            `json:"token"`
+		Expires     time.Time         `json:"expires_at"`
+		Permissions map[string]string `json:"permissions"`
+	}
+	if _, err := c.app.Do(ctx, q, &out); err != nil {
+		return "", time.Time{}, c.understand(ctx, err)
+	}
+	if out.Token == "" {
+		return "", time.Time{}, errors.New("GitHub gave no token")
+	}
+	return out.Token, out.Expires, nil
+}
+
+// RevokeToken revokes an installation token, by itself. One that is dead is revoked
+// (https://docs.github.com/rest/apps/installations#revoke-an-installation-access-token).
+func (c *Client) RevokeToken(ctx context.Context, token string) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	q, err := http.NewRequestWithContext(ctx, http.MethodDelete, c.cfg.BaseURL+"/installation/token", nil)
+	if err != nil {
+		return err
+	}
+	q.Header.Set("Authorization", "Bearer "+token)
+	q.Header.Set("Accept", "application/vnd.github+json")
+	send := &http.Client{Transport: &plain{c}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	answer, err := send.Do(q)
+	if err != nil {
+		return fmt.Errorf("revoking a token: %w", err)
+	}
+	defer answer.Body.Close()
+	switch answer.StatusCode {
+	case http.StatusNoContent, http.StatusUnauthorized:
+		return nil
+	default:
+		return fmt.Errorf("GitHub answered %d when a token was to be revoked", answer.StatusCode)
+	}
+}

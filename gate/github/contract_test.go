@@ -47,6 +47,7 @@ func TestEveryMethodFitsTheDescription(t *testing.T) {
 	var check rules.CheckRunID
 	var review rules.ReviewID
 	var comment, delivery int64
+	var scoped string
 	calls := []struct {
 		name string
 		call func() error
@@ -111,6 +112,17 @@ func TestEveryMethodFitsTheDescription(t *testing.T) {
 		}},
 		{"Delivery", func() error { _, err := c.Delivery(ctx, delivery); return err }},
 		{"Redeliver", func() error { return c.Redeliver(ctx, delivery) }},
+		{"ScopedToken", func() error {
+			token, _, err := c.ScopedToken(ctx, rules.InstallationID(w.inst.ID), []rules.RepositoryID{rules.RepositoryID(w.repo.ID)}, map[string]string{"contents": "read"})
+			scoped = token
+			return err
+		}},
+		{"RevokeToken", func() error {
+			if err := c.RevokeToken(ctx, scoped); err != nil {
+				return err
+			}
+			return c.RevokeToken(ctx, scoped) // again and again
+		}},
 		{"ForgetTokens", func() error { c.ForgetTokens(rules.InstallationID(w.inst.ID)); return nil }},
 	}
 	calls = append(calls, deployCalls(t)...)

@@ -1,19 +1,27 @@
-// Package holds is how a job's first step, the action's gate, asks whether the job
-// may go on: POST /v1/holds and GET /v1/holds/{id}.
+// Package jobs is what a job asks of the server: whether it may go on, and for
+// credentials.
 //
-//	h, err := holds.New(holds.Config{Verifier: verifier, Gate: gate})
-//	mux.Handle("/v1/holds", h)
-//	mux.Handle("/v1/holds/", h)
+//	holds, err := jobs.New(jobs.Config{Verifier: verifier, Gate: gate})
+//	mux.Handle(jobs.Path, holds)
+//	mux.Handle(jobs.Path+"/", holds)
+//	leases, err := jobs.NewLeases(jobs.LeasesConfig{Verifier: verifier, Leaser: leaser})
+//	mux.Handle(jobs.LeasesPath, leases)
+//	mux.Handle(jobs.LeasesPath+"/", leases)
 //
-// The job shows its OIDC token, with SALLYPORT_URL as audience, and nothing else:
-// what it is held for follows from the token and from GitHub. POST makes the hold of
-// this job, or finds it; GET says what became of it, and with ?wait=SECONDS waits
-// until something did. Both need a token of the very job that is held. A hold opens
-// nothing: whoever skips it gets no credential.
+// The job shows its OIDC token, with SALLYPORT_URL as audience, and nothing else: who
+// it is and what it is held for follow from the token and from GitHub.
+//
+// A job's first step, the action's gate, asks with POST /v1/holds whether the job may
+// go on, which makes the hold of this job, or finds it; GET /v1/holds/{id} says what
+// became of it, and with ?wait=SECONDS waits until something did. Both need a token of
+// the very job that is held. A hold opens nothing: whoever skips it gets no credential.
+//
+// POST /v1/leases with a credential's name gives that credential, once; DELETE
+// /v1/leases/{id} ends it, with the lease's own secret instead of the token.
 //
 // A refusal is problem+json (RFC 9457) with a stable code and, where a claim of the
 // token differed, its name.
-package holds
+package jobs
 
 import (
 	"context"
@@ -48,8 +56,9 @@ var (
 	// ErrNotServed says that the App is not installed on the token's repository, or
 	// that its owner is not served here.
 	ErrNotServed = errors.New("the App is not installed on this repository")
-	// ErrNotFound says that there is no such hold of this job.
-	ErrNotFound = errors.New("this job has no such hold")
+	// ErrNotFound says that there is no such hold of this job, or no such lease with
+	// this secret.
+	ErrNotFound = errors.New("there is none of this id for whoever asks")
 )
 
 // Refusal is a request that is refused for good.

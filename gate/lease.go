@@ -1,0 +1,570 @@
+package gate
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/sallyport/sallyport/gate/broker"
+	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/jobs"
+	"github.com/sallyport/sallyport/gate/ledger"
+	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// Keys is what the key cabinet works with.
+type Keys struct {
+	// Targets are the server's own: what a policy may name.
+	Targets *rules.Targets
+	// Providers make and end credentials, by the target's name. A target without one is
+	// refused.
+	Providers map[string]broker.Provider
+	// Seal and Open close and open what revoking a credential needs; name is
+	// authenticated with it.
+	Seal func(name string, value []byte) ([]byte, error)
+	Open func(name string, sealed []byte) ([]byte, error)
+}
+
+// defaultLife is how long a credential lives whose policy does not say.
+const defaultLife = 10 * time.Minute
+
+// judgeTime is how long a job that asks for a credential waits for a release which
+// needs nobody.
+const judgeTime = 10 * time.Second
+
+// codeAlreadyGiven is that of a credential which the job was given before.
+const codeAlreadyGiven rules.Code = "SP619"
+
+// Lease gives a job a credential: if the policy names it, the server declares it for
+// this repository and environment, GitHub shows exactly this job running, and a
+// release of exactly this job holds now. It is given once.
+func (g *Gate) Lease(ctx context.Context, t rules.JobToken, credential string) (jobs.Given, error) {
+	if g.cfg.Keys == nil {
+		return jobs.Given{}, &jobs.Refusal{Status: http.StatusNotFound, Code: "no-targets", Text: "This server gives no credentials: it has no SALLYPORT_TARGETS_FILE with targets."}
+	}
+	x, err := g.request(ctx, t, credential)
+	if err != nil {
+		return jobs.Given{}, err
+	}
+	if x.decision.Verdict != rules.VerdictAllow {
+		return jobs.Given{}, g.refuseLease(ctx, x)
+	}
+	return g.give(ctx, x)
+}
+
+// leaseRequest is one job's request while it is judged.
+type leaseRequest struct {
+	token      rules.JobToken
+	credential string
+	at         *place
+	facts      *runFacts
+	data       runData
+	decision   rules.Decision
+	id         string // of the decision
+	target     string
+	capability rules.Capability
+	life       time.Duration
+	// release is what released the job, nil if nothing did.
+	release *store.Release
+	// before is the lease that was given first, if one was.
+	before *store.Lease
+}
+
+// request reads the facts of a request and judges it.
+func (g *Gate) request(ctx context.Context, t rules.JobToken, credential string) (*leaseRequest, error) {
+	c := t.Claims
+	if _, err := g.served(ctx, c); err != nil {
+		return nil, err
+	}
+	if c.Environment == "" || c.CheckRunID <= 0 || !c.SHA.Valid() || c.RunID <= 0 || c.RunAttempt <= 0 {
+		return nil, &jobs.Refusal{Status: http.StatusForbidden, Code: "SP604", Claim: "environment", Text: "The token does not say of which job and environment it is: name the environment in the job."}
+	}
+	x := &leaseRequest{token: t, credential: credential}
+	var err error
+	if x.at, err = g.place(ctx, store.Work{Key: runKey(c.RepositoryID, c.RunID)}); err != nil {
+		if errors.Is(err, errNotServed) {
+			err = jobs.ErrNotServed
+		}
+		return nil, err
+	}
+	if err := g.subject(ctx, runKey(c.RepositoryID, c.RunID), &x.data); err != nil {
+		return nil, err
+	}
+	x.facts = &runFacts{at: x.at, read: g.cfg.Now()}
+	err = g.readRun(ctx, x.facts, c.RunID, &x.data)
+	if err != nil && !errors.Is(err, github.ErrNotFound) {
+		return nil, err
+	}
+	seen, serr := g.repositoryData(ctx, x.at.id)
+	if serr != nil {
+		return nil, serr
+	}
+	if x.facts.policies, serr = g.policiesOf(ctx, x.at, seen.Files[rules.PolicyPath].State); serr != nil {
+		return nil, serr
+	}
+	q := &rules.LeaseRequest{Credential: credential, Verified: rules.Yes, Claims: c, Installed: rules.Yes, InProgress: rules.No, Given: rules.No, Now: g.cfg.Now()}
+	if err == nil && x.facts.inProgress(c) {
+		q.InProgress = rules.Yes
+		if err := g.released(ctx, x); err != nil {
+			return nil, err
+		}
+	}
+	if err == nil {
+		if q.Grants, err = g.grants(ctx, x); err != nil {
+			return nil, err
+		}
+	}
+	before, err := g.cfg.Store.LeaseOf(ctx, c.RepositoryID, c.RunID, c.RunAttempt, c.CheckRunID, credential)
+	switch {
+	case err == nil:
+		q.Given, x.before = rules.Yes, &before
+	case !errors.Is(err, store.ErrNotFound):
+		return nil, err
+	}
+	x.decision = rules.DecideLease(x.facts.policies, g.cfg.Keys.Targets, q)
+	x.id = decisionID(runKey(c.RepositoryID, c.RunID), rules.SHA(fmt.Sprintf("lease/%d/%d/%s/%s", c.RunAttempt, c.CheckRunID, credential, t.ID)), x.facts.policies, x.decision)
+	if p := x.facts.policies.Repository.Policy; p != nil && p.Credentials[credential] != nil {
+		k := p.Credentials[credential]
+		x.target, x.capability, x.life = k.Target, k.Capability, time.Duration(k.TTL)
+	}
+	if x.life <= 0 {
+		x.life = defaultLife
+	}
+	return x, nil
+}
+
+// released waits a moment for the release of a job that needs nobody: one of an
+// environment without a rule, which did not ask the gate first.
+func (g *Gate) released(ctx context.Context, x *leaseRequest) error {
+	c := x.token.Claims
+	all, err := g.cfg.Store.ReleasesOf(ctx, c.RepositoryID, c.RunID)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(all, func(r store.Release) bool { return r.Attempt == c.RunAttempt && slices.Contains(r.Jobs, c.CheckRunID) }) {
+		return nil
+	}
+	state, err := g.Hold(ctx, x.token)
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, judgeTime)
+	defer cancel()
+	for state.State == jobs.Waiting && state.URL == "" {
+		select {
+		case <-limited.Done():
+			return ctx.Err() // what is not judged by then is refused as not released
+		case <-time.After(50 * time.Millisecond):
+		}
+		if state, err = g.HoldState(ctx, state.ID, x.token); err != nil {
+			return err
+		}
+	}
+	x.data = runData{}
+	return g.subject(ctx, runKey(c.RepositoryID, c.RunID), &x.data)
+}
+
+// inProgress reports whether GitHub shows exactly the job of a token running, at the
+// environment that it says.
+func (f *runFacts) inProgress(c rules.JobClaims) bool {
+	j := f.job(c.CheckRunID)
+	named, known := f.place.Environments[c.CheckRunID]
+	return j != nil && j.Status == "in_progress" && f.run.ID == c.RunID && f.run.Attempt == c.RunAttempt && f.run.Repository == c.RepositoryID &&
+		(!known || strings.EqualFold(named, c.Environment))
+}
+
+// grants are the releases of a run as the judge takes them. That of the job itself is
+// judged again: its approvers must still be what they were.
+func (g *Gate) grants(ctx context.Context, x *leaseRequest) ([]rules.Grant, error) {
+	c := x.token.Claims
+	all, err := g.cfg.Store.ReleasesOf(ctx, c.RepositoryID, c.RunID)
+	if err != nil {
+		return nil, err
+	}
+	var out []rules.Grant
+	for i := range all {
+		r := &all[i]
+		if r.Observed {
+			continue // observing never loosens a credential
+		}
+		for _, job := range r.Jobs {
+			grant := rules.Grant{
+				Repository: r.Repository, Environment: r.Environment, SHA: r.SHA, Run: r.Run, Attempt: r.Attempt, CheckRun: job, Human: rules.TriOf(r.Human), At: r.At,
+			}
+			if job == c.CheckRunID && r.Attempt == c.RunAttempt && strings.EqualFold(r.Environment, c.Environment) {
+				if grant.Holds, err = g.holdsNow(ctx, x, r); err != nil {
+					return nil, err
+				}
+				x.release = r
+			}
+			out = append(out, grant)
+		}
+	}
+	return out, nil
+}
+
+// holdsNow judges a release once more, with the approvals that it was made from.
+func (g *Gate) holdsNow(ctx context.Context, x *leaseRequest, r *store.Release) (rules.Tri, error) {
+	var h *heldData
+	for _, o := range x.data.Held {
+		if o.Attempt == r.Attempt && o.Turn == r.Turn && strings.EqualFold(o.Environment, r.Environment) && o.State == heldReleased {
+			h = o
+		}
+	}
+	if h == nil || x.facts.run.Attempt != r.Attempt || x.facts.run.HeadSHA != r.SHA {
+		return rules.No, nil
+	}
+	var approvals []rules.Approval
+	if err := json.Unmarshal(r.Approvals, &approvals); err != nil {
+		return rules.No, fmt.Errorf("reading the approvals of a release: %w", err)
+	}
+	again := *h
+	door := &deployDoor{g: g, f: x.facts, data: &x.data, again: map[*heldData][]rules.Approval{&again: approvals}}
+	_, out, err := door.decide(ctx, &again)
+	return rules.TriOf(err == nil && out.Verdict == rules.VerdictAllow), err
+}
+
+func (x *leaseRequest) subject(key string) ledger.Subject {
+	c := x.token.Claims
+	return ledger.Subject{Repository: c.RepositoryID, SHA: c.SHA, Run: c.RunID, Attempt: c.RunAttempt, Environment: c.Environment, Key: key}
+}
+
+func (x *leaseRequest) judged() judged {
+	return judged{id: x.id, decision: x.decision, policies: x.facts.policies, subject: x.subject("credential:" + x.credential)}
+}
+
+// refuseLease records a refusal, and revokes what was given before where somebody asks
+// again.
+func (g *Gate) refuseLease(ctx context.Context, x *leaseRequest) error {
+	twice := x.before != nil && x.before.State != store.LeaseEnded
+	var alerts []raised
+	if x.before != nil {
+		c := x.token.Claims
+		alerts = append(alerts, raised{
+			key: "twice:" + x.before.ID, environment: c.Environment, reason: rules.AskedTwice(x.credential, c.Environment, c.SHA), url: x.facts.run.URL,
+		})
+	}
+	entries, tell, err := g.raise(ctx, x.at, x.facts.policies, alerts)
+	if err == nil {
+		err = g.write(ctx, append(entries, g.decisionEntry(x.judged())), func(tx *store.Tx) error {
+			if err := tell(tx); err != nil {
+				return err
+			}
+			if !twice {
+				return nil
+			}
+			return ignoreGone(tx.RevokeLease(x.before.ID, "somebody asked for it again", g.cfg.Now()))
+		})
+	}
+	if twice && x.before.State != store.LeaseCreating {
+		// Taking back acts even where it cannot be recorded. One that is being made is
+		// ended by whoever makes it.
+		_ = g.endLease(ctx, *x.before) // it is on record with the reason, and tried again
+	}
+	if err != nil {
+		return fmt.Errorf("recording a refusal: %w", err)
+	}
+	r := firstRefusal(x.decision)
+	g.cfg.Log.InfoContext(ctx, "credential refused", slog.String("repository", x.at.fullName), slog.String("credential", x.credential),
+		slog.String("code", string(r.Code)), slog.String("why", r.Text), slog.String("decision", x.id))
+	return &jobs.Refusal{Status: http.StatusForbidden, Code: string(r.Code), Claim: claimOf(r), Text: r.Text + "."}
+}
+
+// firstRefusal is the ground that a job is told: that it was given before comes first.
+func firstRefusal(d rules.Decision) rules.Reason {
+	first := rules.Reason{Code: "SP000", Text: "the request is refused"}
+	for i, r := range d.Reasons {
+		if r.Verdict == rules.VerdictAllow {
+			continue
+		}
+		if i == 0 || r.Code == codeAlreadyGiven || first.Code == "SP000" {
+			first = r
+		}
+	}
+	return first
+}
+
+// claimOf is the claim that a refusal names, if it names one.
+func claimOf(r rules.Reason) string {
+	if rest, ok := strings.CutPrefix(r.Text, "claim "); ok {
+		name, _, _ := strings.Cut(rest, " ")
+		return name
+	}
+	return ""
+}
+
+// give puts the lease on record, has the credential made, and hands it out.
+func (g *Gate) give(ctx context.Context, x *leaseRequest) (jobs.Given, error) {
+	provider := g.cfg.Keys.Providers[x.target]
+	if provider == nil {
+		return jobs.Given{}, &jobs.Refusal{Status: http.StatusForbidden, Code: "no-provider", Text: "The server has nothing that makes credentials for this target."}
+	}
+	var raw [48]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return jobs.Given{}, err
+	}
+	id, secret := hex.EncodeToString(raw[:16]), hex.EncodeToString(raw[16:])
+	sum := sha256.Sum256([]byte(secret))
+	now := g.cfg.Now()
+	c := x.token.Claims
+	row := store.Lease{
+		ID: id, Repository: c.RepositoryID, Environment: c.Environment, Run: c.RunID, Attempt: c.RunAttempt, Job: c.CheckRunID, SHA: c.SHA, Credential: x.credential,
+		Target: x.target, Capability: x.capability, Token: x.token.ID, Secret: sum[:], Decision: x.id, MadeAt: now, Deadline: now.Add(x.life),
+	}
+	effect := ledger.Entry{Kind: ledger.KindEffect, Time: now, Subject: x.subject("lease:" + id), Decision: x.id, Payload: map[string]any{"kind": "mint", "target": x.target, "deadline": row.Deadline}}
+	err := g.write(ctx, []ledger.Entry{g.decisionEntry(x.judged()), effect}, func(tx *store.Tx) error { return tx.AddLease(row) })
+	if errors.Is(err, store.ErrAlready) {
+		// Somebody was faster: one of the two was not the deploy step.
+		if before, err := g.cfg.Store.LeaseOf(ctx, c.RepositoryID, c.RunID, c.RunAttempt, c.CheckRunID, x.credential); err == nil {
+			x.before = &before
+		}
+		x.decision = rules.AlreadyGiven(x.decision, c.SHA)
+		return jobs.Given{}, g.refuseLease(ctx, x)
+	}
+	if err != nil {
+		return jobs.Given{}, fmt.Errorf("putting a lease on record: %w", err)
+	}
+	limited, cancel := context.WithTimeout(ctx, store.MintTime-5*time.Second)
+	values, handle, err := provider.Mint(limited, g.brokered(x.at.fullName, row, x))
+	cancel()
+	// From here on it must be ended or recorded, whoever went away.
+	keep, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	if err != nil {
+		_ = g.revoke(keep, row, "it could not be made") // it is tried again
+		return jobs.Given{}, fmt.Errorf("making the credential %q: %w", x.credential, err)
+	}
+	sealed, err := g.cfg.Keys.Seal("lease "+id, handle)
+	if err == nil {
+		row.Handle = sealed
+		outcome := ledger.Entry{Kind: ledger.KindOutcome, Time: g.cfg.Now(), Subject: effect.Subject, Decision: x.id, Payload: map[string]any{"outcome": "given"}}
+		err = g.write(keep, []ledger.Entry{outcome}, func(tx *store.Tx) error { return tx.GiveLease(id, sealed) })
+	}
+	if err != nil {
+		// It was asked to be ended while it was made, or cannot be recorded.
+		if sealed != nil {
+			_ = g.cfg.Store.Update(keep, func(tx *store.Tx) error { return tx.KeepHandle(id, sealed) }) // it is ended with what is in memory now
+		}
+		_ = g.revoke(keep, row, "it could not be given") // it is tried again
+		if errors.Is(err, store.ErrNotFound) {
+			return jobs.Given{}, &jobs.Refusal{Status: http.StatusForbidden, Code: string(codeAlreadyGiven), Text: "Somebody else asked for this credential at the same time: it is revoked."}
+		}
+		return jobs.Given{}, fmt.Errorf("recording the credential %q: %w", x.credential, err)
+	}
+	g.cfg.Log.InfoContext(ctx, "credential given", slog.String("repository", x.at.fullName), slog.String("environment", c.Environment), slog.String("credential", x.credential),
+		slog.String("lease", id), slog.Time("until", row.Deadline), slog.String("decision", x.id))
+	return jobs.Given{ID: id, Secret: secret, Credential: x.credential, Environment: c.Environment, ExpiresAt: row.Deadline, Values: values}, nil
+}
+
+// brokered is a lease as providers take it.
+func (g *Gate) brokered(fullName string, l store.Lease, x *leaseRequest) broker.Lease {
+	out := broker.Lease{
+		ID: l.ID, Repository: l.Repository, FullName: fullName, Environment: l.Environment, Credential: l.Credential, Capability: l.Capability,
+		Run: l.Run, Attempt: l.Attempt, Job: l.Job, SHA: l.SHA, Made: l.MadeAt, Deadline: l.Deadline,
+	}
+	if x == nil {
+		return out
+	}
+	out.Owner, out.Ref, out.PolicyDigest = x.token.Claims.RepositoryOwnerID, x.token.Claims.Ref, x.facts.policies.Repository.Policy.Digest()
+	if r := x.release; r != nil && r.Human {
+		out.ApprovalID, out.ApprovedAt = r.Decision, r.At
+		var approvals []rules.Approval
+		if json.Unmarshal(r.Approvals, &approvals) == nil {
+			for _, a := range approvals {
+				out.Approvers = append(out.Approvers, a.Actor)
+			}
+		}
+	}
+	return out
+}
+
+// EndLease ends a lease for whoever has its own secret: again and again.
+func (g *Gate) EndLease(ctx context.Context, id, secret string) error {
+	l, err := g.cfg.Store.Lease(ctx, id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	sum := sha256.Sum256([]byte(secret))
+	if subtle.ConstantTimeCompare(sum[:], l.Secret) != 1 || err != nil {
+		return jobs.ErrNotFound
+	}
+	if l.State == store.LeaseEnded {
+		return nil
+	}
+	return g.revoke(ctx, l, "its job is done with it")
+}
+
+// revoke asks for a lease to be ended and tries to at once. That it did not work yet is
+// an error; it is tried on until it did.
+func (g *Gate) revoke(ctx context.Context, l store.Lease, why string) error {
+	err := g.cfg.Store.Update(ctx, func(tx *store.Tx) error { return ignoreGone(tx.RevokeLease(l.ID, why, g.cfg.Now())) })
+	return errors.Join(err, g.endLease(ctx, l))
+}
+
+// endLease ends what a lease made, and records that it did or why not.
+func (g *Gate) endLease(ctx context.Context, l store.Lease) error {
+	limited, cancel := context.WithTimeout(ctx, store.MintTime)
+	defer cancel()
+	err := g.endNow(limited, l)
+	now := g.cfg.Now()
+	subject := ledger.Subject{Repository: l.Repository, SHA: l.SHA, Run: l.Run, Attempt: l.Attempt, Environment: l.Environment, Key: "lease:" + l.ID}
+	if err == nil {
+		entry := ledger.Entry{Kind: ledger.KindOutcome, Time: now, Subject: subject, Decision: l.Decision, Payload: map[string]any{"outcome": "ended", "why": l.Why}}
+		werr := g.write(ctx, []ledger.Entry{entry}, func(tx *store.Tx) error { return tx.EndLease(l.ID, now) })
+		if errors.Is(werr, store.ErrNotFound) {
+			return nil // somebody else ended it too
+		}
+		g.cfg.Log.InfoContext(ctx, "credential ended", slog.String("lease", l.ID), slog.String("why", l.Why))
+		return werr
+	}
+	var notYet *broker.NotYet
+	if errors.As(err, &notYet) {
+		// Nothing ends it sooner. It is on record as alive until then.
+		return g.cfg.Store.Update(ctx, func(tx *store.Tx) error { return ignoreGone(tx.FailLease(l.ID, err, notYet.Until)) })
+	}
+	g.cfg.Log.WarnContext(ctx, "a credential could not be ended and will be tried again", slog.String("lease", l.ID), slog.String("target", l.Target), slog.Int("attempt", l.Attempts), slog.Any("cause", err))
+	werr := g.cfg.Store.Update(ctx, func(tx *store.Tx) error { return ignoreGone(tx.FailLease(l.ID, err, now.Add(endPause(l.Attempts)))) })
+	if l.Attempts >= tellAfter {
+		werr = errors.Join(werr, g.notEnded(ctx, l))
+	}
+	return errors.Join(err, werr)
+}
+
+// tellAfter is after how many tries people are told that a credential cannot be ended.
+const tellAfter = 5
+
+// endPause is after how long ending a lease is tried again.
+func endPause(attempts int) time.Duration {
+	return min(time.Second<<min(attempts, 8), 2*time.Minute)
+}
+
+func (g *Gate) endNow(ctx context.Context, l store.Lease) error {
+	provider := g.cfg.Keys.Providers[l.Target]
+	if provider == nil {
+		return fmt.Errorf("the targets file declares %q no more", l.Target)
+	}
+	handle := l.Handle
+	if len(handle) > 0 {
+		var err error
+		if handle, err = g.cfg.Keys.Open("lease "+l.ID, handle); err != nil {
+			return err
+		}
+	}
+	return provider.Revoke(ctx, g.brokered("", l, nil), handle)
+}
+
+// notEnded tells people that a credential may still be alive.
+func (g *Gate) notEnded(ctx context.Context, l store.Lease) error {
+	repo, err := g.cfg.Store.Repository(ctx, l.Repository)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	in, err := g.cfg.Store.Installation(ctx, repo.Installation)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	at := &place{id: l.Repository, fullName: repo.FullName, installation: in}
+	policies, err := g.policiesOf(ctx, at, github.FileFound)
+	if err != nil {
+		return err
+	}
+	entries, tell, err := g.raise(ctx, at, policies, []raised{{key: "not-ended:" + l.ID, environment: l.Environment, reason: rules.NotEnded(l.Target, l.Environment, "see the server's log", l.SHA)}})
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	return g.write(ctx, entries, tell)
+}
+
+// ends has leases ended that are due, until ctx does.
+func (g *Gate) ends(ctx context.Context) {
+	var swept time.Time
+	for ctx.Err() == nil {
+		if now := g.cfg.Now(); swept.IsZero() || now.Sub(swept) > sweepPause {
+			g.sweepTargets(ctx)
+			swept = now
+		}
+		if err := g.EndLeases(ctx); err != nil && ctx.Err() == nil {
+			g.cfg.Log.WarnContext(ctx, "leases cannot be ended", slog.Any("cause", err))
+		}
+		timer := time.NewTimer(idle)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// sweepPause is how often targets are looked at for what no record speaks of.
+const sweepPause = 30 * time.Second
+
+// sweepTargets has every target end what outlived its deadline.
+func (g *Gate) sweepTargets(ctx context.Context) {
+	for name, p := range g.cfg.Keys.Providers {
+		limited, cancel := context.WithTimeout(ctx, store.MintTime)
+		err := p.Sweep(limited, g.cfg.Now())
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			g.cfg.Log.WarnContext(ctx, "a target cannot be swept", slog.String("target", name), slog.Any("cause", err))
+		}
+	}
+}
+
+// EndLeases ends the leases that are due: those that were asked to be ended, and those
+// whose deadline is over.
+func (g *Gate) EndLeases(ctx context.Context) error {
+	if g.cfg.Keys == nil {
+		return nil
+	}
+	for {
+		due, err := g.cfg.Store.TakeLeases(ctx, g.cfg.Now(), 2*store.MintTime)
+		if err != nil || len(due) == 0 {
+			return err
+		}
+		for _, l := range due {
+			_ = g.endLease(ctx, l) // it is on record with the reason, and tried again
+		}
+	}
+}
+
+// RevokeAll asks for every lease to be ended, and tries to at once. It returns how many
+// there were, and those that are alive still.
+func (g *Gate) RevokeAll(ctx context.Context, why string) (int, []store.Lease, error) {
+	all, err := g.cfg.Store.Leases(ctx)
+	if err != nil || len(all) == 0 {
+		return 0, nil, err
+	}
+	if g.cfg.Keys == nil {
+		return len(all), all, errors.New("the targets of these leases are not declared: set SALLYPORT_TARGETS_FILE")
+	}
+	var errs []error
+	for _, l := range all {
+		errs = append(errs, g.revoke(ctx, l, why))
+	}
+	left, err := g.cfg.Store.Leases(ctx)
+	return len(all), left, errors.Join(append(errs, err)...)
+}
+
+// finished are the leases of a run whose jobs run no more.
+func (g *Gate) finished(ctx context.Context, f *runFacts) ([]store.Lease, error) {
+	all, err := g.cfg.Store.LeasesOf(ctx, f.at.id, f.run.ID)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(l store.Lease) bool {
+		j := f.job(l.Job)
+		return l.Attempt == f.run.Attempt && j != nil && j.Status != "completed"
+	}), nil
+}
