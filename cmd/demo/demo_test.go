@@ -22,7 +22,8 @@ func TestDemo(t *testing.T) {
 	for _, want := range []string{
 		"in force now, as version 1", "#1 Explain retries  open", "Waits: the check \"test\"", "#2 Archive old orders  open", "one of acme/sre for production",
 		"#1 Explain retries  merged by sallyport[bot]", "approved at", "bob: approved at", "SP313",
-		"staging     success      Released", "production  waiting      Held for a human: one of acme/sre", "production  success      Released: approved by bob",
+		"staging     success      Released", "production  waiting      Held for a human: one of acme/sre", "production  in_progress  Released: approved by bob",
+		"201 orders-migrator", "sallyport:repo:", "403 SP619",
 		"#3 Explain timeouts  merged by sallyport[bot]", "production  waiting      Held for a human", "2 commits from 1 pull request", "which no listed human approved", "whole, signed",
 	} {
 		i := strings.Index(out.String()[at:], want)

@@ -37,12 +37,15 @@ func (s *story) deploys(ctx context.Context, bob *githubtest.User) (githubtest.C
 	if err := s.until(ctx, "its check says so", func() bool { return s.deployed(first, "production").See().Conclusion == "success" }); err != nil {
 		return none, err
 	}
-	if err := first.Job("production").Complete("success"); err != nil {
-		return none, err
-	}
 	s.say("")
 	s.say("  bob presses Approve:")
 	s.showRun(first)
+	if err := s.credential(ctx, first); err != nil {
+		return none, err
+	}
+	if err := first.Job("production").Complete("success"); err != nil {
+		return none, err
+	}
 
 	s.head("7  The agent has one commit more merged, and tries to ship it on that approval")
 	more, err := s.open(s.agent, "writer/more", "Explain timeouts", map[string]string{"docs/timeouts.md": "# Timeouts\n\nTen seconds.\n"})

@@ -43,6 +43,8 @@ environments:
     after: [test]
   production:
     gate: human                     # every other path, and every deployment
+credentials:
+  orders-migrator: {environment: production, target: orders-db, capability: write, workflow: deploy.yml}
 `
 
 // patience is how long the story waits for one thing to happen.
@@ -191,11 +193,19 @@ func (s *story) serve(ctx context.Context, dir string, owner githubtest.Owner, d
 		return err
 	}
 	s.app.Install(owner)
-	s.server, err = server.New(ctx, server.Settings{
+	targets, err := s.targets()
+	if err != nil {
+		return err
+	}
+	settings := server.Settings{
 		URL: "http://127.0.0.1", Listen: "127.0.0.1:0", Database: filepath.Join(dir, "sallyport.db"), App: rules.AppID(s.app.ID), Key: key,
 		WebhookSecrets: []webhook.Secret{webhook.Secret(secret)}, GitHubAPI: s.github.URL(), Issuer: s.github.OIDCIssuer(), Sweep: time.Minute, Statements: s.look, Log: slog.New(slog.NewTextHandler(s.log, nil)),
-	})
-	if err != nil {
+		Targets: targets,
+	}
+	if err := settings.SealWith(hex.EncodeToString(random[:])); err != nil {
+		return err
+	}
+	if s.server, err = server.New(ctx, settings); err != nil {
 		return err
 	}
 	go func() { done <- s.server.Run(ctx) }()

@@ -11,6 +11,7 @@ import (
 	"os/user"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -90,7 +91,7 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	root.PersistentFlags().BoolVar(&a.debug, "debug", false, "log every request to GitHub")
-	root.AddCommand(a.serveCommand(), a.adoptCommand())
+	root.AddCommand(a.serveCommand(), a.adoptCommand(), a.revokeCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
@@ -175,6 +176,48 @@ accounts and teams that they are today.`,
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return c
+}
+
+func (a *app) revokeCommand() *cobra.Command {
+	var all bool
+	c := &cobra.Command{
+		Use:   "revoke --all",
+		Short: "End every credential that is alive",
+		Long: `End every credential that is alive, whatever job has it: for when something went
+wrong. What cannot be ended at once (a token that expires by itself, a target that is
+away) is named, and a running server goes on trying.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 || !all {
+				return usage(errors.New("want --all and nothing else"))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.revoke(cmd.Context()) },
+	}
+	c.Flags().BoolVar(&all, "all", false, "every one")
+	return c
+}
+
+func (a *app) revoke(ctx context.Context) (err error) {
+	s, err := a.settings(false)
+	if err != nil {
+		return err
+	}
+	x, err := server.Open(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, x.Close()) }()
+	g, err := x.Gate(ctx)
+	if err != nil {
+		return err
+	}
+	n, left, err := g.RevokeAll(ctx, "an operator revoked all")
+	fmt.Fprintf(a.stdout, "%d ended\n", n-len(left))
+	for _, l := range left {
+		fmt.Fprintf(a.stdout, "still alive: %s of repository %d for %s, at the latest until %s\n", l.Credential, l.Repository, l.Environment, l.DueAt.UTC().Format(time.RFC3339))
+	}
+	return err
 }
 
 func (a *app) adopt(ctx context.Context, fullName string, yes bool) error {

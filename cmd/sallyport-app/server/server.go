@@ -15,7 +15,8 @@ import (
 	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/alert"
 	"github.com/sallyport/sallyport/gate/github"
-	"github.com/sallyport/sallyport/gate/holds"
+	"github.com/sallyport/sallyport/gate/issuer"
+	"github.com/sallyport/sallyport/gate/jobs"
 	"github.com/sallyport/sallyport/gate/jobtoken"
 	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/gate/store"
@@ -45,6 +46,8 @@ type Server struct {
 	github   *github.Client
 	tell     *alert.Sender
 	jobs     *jobtoken.Verifier
+	issuer   *issuer.Issuer // nil without targets
+	keys     *gate.Keys
 	listener net.Listener
 
 	// gate is nil until GitHub said who the App is.
@@ -88,8 +91,10 @@ func (x *Server) open(ctx context.Context) error {
 	if x.jobs, err = jobtoken.New(jobtoken.Config{Issuer: cmp.Or(s.Issuer, defaultIssuer), Audience: s.URL, Log: x.log}); err != nil {
 		return fmt.Errorf("SALLYPORT_OIDC_ISSUER: %w", err)
 	}
-	x.github, err = github.New(github.Config{App: s.App, Key: s.Key, BaseURL: s.GitHubAPI, Cache: x.store, Log: x.log})
-	return err
+	if x.github, err = github.New(github.Config{App: s.App, Key: s.Key, BaseURL: s.GitHubAPI, Cache: x.store, Log: x.log}); err != nil {
+		return err
+	}
+	return x.cabinet(ctx)
 }
 
 // New opens everything and listens.
@@ -143,7 +148,7 @@ func (x *Server) webhooks(bot rules.AccountID, g *gate.Gate) (http.Handler, erro
 func (x *Server) Gate(ctx context.Context) (*gate.Gate, error) {
 	s := x.settings
 	return gate.New(ctx, gate.Config{
-		GitHub: x.github, Store: x.store, Ledger: x.ledger, Verifier: x.key.Verifier(), Owners: s.Owners, NoFloor: s.NoFloor, Statements: s.Statements, Tell: x.tell, URL: s.URL,
+		GitHub: x.github, Store: x.store, Ledger: x.ledger, Verifier: x.key.Verifier(), Owners: s.Owners, NoFloor: s.NoFloor, Keys: x.keys, Statements: s.Statements, Tell: x.tell, URL: s.URL,
 		Sweep: s.Sweep, Log: x.log,
 	})
 }
@@ -162,6 +167,9 @@ func (x *Server) Run(ctx context.Context) error {
 		ErrorLog: slog.NewLogLogger(x.log.Handler(), slog.LevelWarn),
 	}
 	var all sync.WaitGroup
+	if x.keys != nil {
+		all.Go(func() { x.checkTargets(ctx) })
+	}
 	all.Go(func() {
 		if err := web.Serve(x.listener); !errors.Is(err, http.ErrServerClosed) {
 			stop(fmt.Errorf("listening: %w", err))
@@ -221,31 +229,58 @@ type late struct{ *Server }
 var errLate = errors.New("GitHub was not reached yet")
 
 // Hold makes a hold.
-func (l late) Hold(ctx context.Context, t rules.JobToken) (holds.State, error) {
+func (l late) Hold(ctx context.Context, t rules.JobToken) (jobs.State, error) {
 	if g := l.gate.Load(); g != nil {
 		return g.Hold(ctx, t)
 	}
-	return holds.State{}, errLate
+	return jobs.State{}, errLate
 }
 
 // HoldState is a hold as it is now.
-func (l late) HoldState(ctx context.Context, id string, t rules.JobToken) (holds.State, error) {
+func (l late) HoldState(ctx context.Context, id string, t rules.JobToken) (jobs.State, error) {
 	if g := l.gate.Load(); g != nil {
 		return g.HoldState(ctx, id, t)
 	}
-	return holds.State{}, errLate
+	return jobs.State{}, errLate
+}
+
+// Lease gives a credential.
+func (l late) Lease(ctx context.Context, t rules.JobToken, credential string) (jobs.Given, error) {
+	if g := l.gate.Load(); g != nil {
+		return g.Lease(ctx, t, credential)
+	}
+	return jobs.Given{}, errLate
+}
+
+// EndLease ends a lease.
+func (l late) EndLease(ctx context.Context, id, secret string) error {
+	if g := l.gate.Load(); g != nil {
+		return g.EndLease(ctx, id, secret)
+	}
+	return errLate
 }
 
 // routes are all surfaces. Requests that wait for something end when closing is
 // closed.
 func (x *Server) routes(closing <-chan struct{}) (http.Handler, error) {
-	held, err := holds.New(holds.Config{Verifier: x.jobs, Gate: late{x}, Closing: closing, Log: x.log})
+	held, err := jobs.New(jobs.Config{Verifier: x.jobs, Gate: late{x}, Closing: closing, Log: x.log})
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle(holds.Path, held)
-	mux.Handle(holds.Path+"/", held)
+	mux.Handle(jobs.Path, held)
+	mux.Handle(jobs.Path+"/", held)
+	if x.keys != nil {
+		leases, err := jobs.NewLeases(jobs.LeasesConfig{Verifier: x.jobs, Leaser: late{x}, Log: x.log})
+		if err != nil {
+			return nil, err
+		}
+		mux.Handle(jobs.LeasesPath, leases)
+		mux.Handle(jobs.LeasesPath+"/", leases)
+		keys := x.issuer.Handler()
+		mux.Handle("/.well-known/", keys)
+		mux.Handle("/auto/.well-known/", keys)
+	}
 	mux.HandleFunc("/webhooks/github", func(w http.ResponseWriter, r *http.Request) { (*x.hooks.Load()).ServeHTTP(w, r) })
 	mux.Handle("/ledger/", ledger.NewHandler(x.store, x.key.Verifier()))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })

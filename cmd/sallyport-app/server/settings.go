@@ -62,6 +62,7 @@ func All() []Setting {
 		{Name: "OWNERS", Help: "ids of the accounts whose installations are served, parted by commas; default: the account that owns the App"},
 		{Name: "ORG_FLOOR", Help: `"none" where no organisation has a floor and the App cannot see that for itself`},
 		{Name: "TARGETS_FILE", Help: "what credentials open and where alerts go, YAML; without it nobody is told of alerts but the log and the ledger"},
+		{Name: "SIGNING_KEY_FILE", Help: "PKCS#8 PEM of the key that signs tokens for human targets, or a folder with human.pem and auto.pem; default: made once and kept sealed in the database"},
 		{Name: "OIDC_ISSUER", Default: defaultIssuer, Help: "who issues the tokens of jobs; of GitHub Enterprise Server https://HOST/_services/token"},
 		{Name: "SWEEP_INTERVAL", Default: "60s", Help: "how often everything that is held is looked at, in case an event was lost"},
 		{Name: "SEAL_KEY", Secret: true, Help: "32 bytes in hex that seal the ledger's key in the database (openssl rand -hex 32)"},
@@ -81,11 +82,19 @@ type Settings struct {
 	NoFloor        bool
 	Sweep          time.Duration
 	Targets        *rules.Targets // nil where none are declared
+	SigningKeys    string         // file or folder; "" are made
 	Issuer         string
 	// Statements reads migrations; nil reads none.
 	Statements gate.Statements
 	Seal       sealKey
 	Log        *slog.Logger
+}
+
+// SealWith sets the key that seals what lies in the database: 32 bytes in hex.
+func (s *Settings) SealWith(text string) error {
+	key, err := parseSealKey(text)
+	s.Seal = key
+	return err
 }
 
 // Read reads settings: get gives the value of a setting's flag or variable, "" if
@@ -189,6 +198,7 @@ func Read(get func(name string) string, needWebhooks bool) (Settings, error) {
 			s.Targets = t
 		}
 	}
+	s.SigningKeys = value("SIGNING_KEY_FILE")
 	s.Issuer = strings.TrimSuffix(value("OIDC_ISSUER"), "/")
 	var err error
 	if s.Sweep, err = time.ParseDuration(value("SWEEP_INTERVAL")); err != nil || s.Sweep < time.Second {
