@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,6 +118,46 @@ func direct(ctx context.Context, folder string, all []rules.Delivery, callers in
 	took = time.Since(start)
 	after, err := commits(folder)
 	return took, float64(len(all)) / float64(after-before), errors.Join(errors.Join(errs...), err)
+}
+
+// handled gives signed requests to the handler itself, from as many callers as there
+// would be connections: all that the server does for a delivery (verify, read, store,
+// answer), without the network and without the work of whoever sends.
+func handled(ctx context.Context, folder string, payloads []payload, count, callers int) (took time.Duration, group float64, err error) {
+	s, err := store.Open(ctx, store.Config{Path: database(folder)})
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	h, err := newHandler(s)
+	if err != nil {
+		return 0, 0, err
+	}
+	requests := make([]*http.Request, count)
+	for i := range requests {
+		header, body := payloads[i%len(payloads)].request(i)
+		if requests[i], err = http.NewRequestWithContext(ctx, http.MethodPost, "/webhooks/github", bytes.NewReader(body)); err != nil {
+			return 0, 0, err
+		}
+		requests[i].Header = header
+	}
+	before, err := commits(folder)
+	if err != nil {
+		return 0, 0, err
+	}
+	errs := make([]error, callers)
+	start := time.Now()
+	inTurn(callers, count, func(caller, n int) bool {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, requests[n])
+		if w.Code != http.StatusAccepted {
+			errs[caller] = fmt.Errorf("delivery %d was answered with %d: %s", n, w.Code, w.Body)
+		}
+		return errs[caller] == nil
+	})
+	took = time.Since(start)
+	after, err := commits(folder)
+	return took, float64(count) / float64(after-before), errors.Join(errors.Join(errs...), err)
 }
 
 // inTurn has callers do count things at once, each the next that nobody has begun,

@@ -119,6 +119,7 @@ func (c *config) measure(ctx context.Context, w io.Writer) (err error) {
 		got  float64
 	}{
 		{"over HTTP, to SQLite's best with groups as large", ratio(t.accepted, t.acceptedBest)},
+		{"the handler, without network and sender, to SQLite's best with groups as large", ratio(t.handled, t.handledBest)},
 		{"the store alone, to SQLite's best with groups as large", ratio(t.direct, t.directBest)},
 		{"the store alone, to SQLite's best, one group for all", ratio(t.direct, t.fullBest)},
 	} {
@@ -144,13 +145,14 @@ func (s *side) add(deliveries int, took time.Duration, group float64) {
 
 type throughput struct {
 	accepted, acceptedBest side // over HTTP, and SQLite's best with groups as large
+	handled, handledBest   side // by the handler itself
 	direct, directBest     side // into the store itself
 	fullBest               side // SQLite's best where every connection is in each group
 	used                   []float64
 }
 
 func (t *throughput) sides() []*side {
-	return []*side{&t.accepted, &t.acceptedBest, &t.direct, &t.directBest, &t.fullBest}
+	return []*side{&t.accepted, &t.acceptedBest, &t.handled, &t.handledBest, &t.direct, &t.directBest, &t.fullBest}
 }
 
 // ratio is the median of one side's rate to another's in the same round.
@@ -177,6 +179,8 @@ func (c *config) throughput(ctx context.Context) (*throughput, error) {
 	t := &throughput{
 		accepted:     side{name: fmt.Sprintf("accepted over HTTP, %d connections", c.connections)},
 		acceptedBest: side{name: "  SQLite's best with groups as large"},
+		handled:      side{name: fmt.Sprintf("accepted by the handler, %d callers", c.connections)},
+		handledBest:  side{name: "  SQLite's best with groups as large"},
 		direct:       side{name: fmt.Sprintf("accepted by the store alone, %d callers", c.connections)},
 		directBest:   side{name: "  SQLite's best with groups as large"},
 		fullBest:     side{name: "SQLite's best, one group for all"},
@@ -218,6 +222,14 @@ func (c *config) throughput(ctx context.Context) (*throughput, error) {
 			return nil, err
 		}
 		if err := inBest(&now.acceptedBest, now.accepted.group[0]); err != nil {
+			return nil, err
+		}
+		if err := in(&now.handled, func(folder string) (time.Duration, float64, error) {
+			return handled(ctx, folder, c.payloads, c.deliveries, c.connections)
+		}); err != nil {
+			return nil, err
+		}
+		if err := inBest(&now.handledBest, now.handled.group[0]); err != nil {
 			return nil, err
 		}
 		if err := in(&now.direct, func(folder string) (time.Duration, float64, error) { return direct(ctx, folder, made, c.connections) }); err != nil {
