@@ -15,15 +15,19 @@
 //	head.go          what the check run at one commit says: the strictest of all
 //	                 pull requests that stand there
 //	mergegroup.go    one group of a merge queue
+//	run.go           one workflow run and what is held in it: the deploy door
 //	repository.go    a repository's policy: which version is in force, and why
 //	installation.go  which repositories there are
 //
+// Beside them, what a job asks for itself: hold.go whether it may go on, lease.go a
+// credential.
+//
 // Each goes through the same six steps:
 //
-//  1. read facts: facts.go gathers one snapshot of a pull request, policies.go the
-//     versions in force
+//  1. read facts: facts.go gathers one snapshot of a pull request, range.go what a
+//     deployment brings, words.go who spoke on it, policies.go the versions in force
 //  2. rules.Decide…: pure
-//  3. plan.go: what GitHub should show, less what it shows; pure, often empty
+//  3. plan*.go: what GitHub should show, less what it shows; pure, often empty
 //  4. record.go: the decision and its effects into the ledger and the store, in one
 //     transaction; where that fails nothing is opened
 //  5. effects.go: effects are applied, each keyed and bound to the commit it was
@@ -33,6 +37,7 @@
 // Doing it twice changes nothing. A crash between any two steps leaves the key
 // leased; when the lease runs out another worker does it again, finds by the facts
 // what was done already, and does the rest. show*.go render a decision for people.
+// alerts.go tells people what waits for them and what should not have happened.
 // sweep.go finds what no event told of, and asks GitHub to send again what did not
 // arrive.
 package gate
