@@ -15,7 +15,7 @@ import (
 	"github.com/sallyport/sallyport/rules"
 )
 
-const secretToken = "the token that is exchanged" //nolint:gosec // of a test
+const secretToken = "the token that is exchanged"
 
 func lease(now time.Time) broker.Lease {
 	return broker.Lease{ID: strings.Repeat("ab", 16), Repository: 1, Environment: "production", Credential: "c", Made: now, Deadline: now.Add(10 * time.Minute)}
