@@ -83,7 +83,7 @@ func (x *deployDoor) words(ctx context.Context, h *heldData, d *rules.Deployment
 			x.lookIn(wait)
 			continue
 		}
-		if w.Confirmed, err = x.g.confirm(ctx, w.fact); err != nil {
+		if w.Confirmed, err = x.g.confirm(ctx, w.fact, before.At); err != nil {
 			return err
 		}
 		if w.Confirmed == rules.Unknown {
@@ -252,9 +252,13 @@ const maxConfirmed = 7 * 24 * time.Hour
 
 // confirm asks GitHub's own list of deliveries whether an event was: of the same kind,
 // by the same sender, about the same thing. A webhook's secret alone forges nothing.
-func (g *Gate) confirm(ctx context.Context, fact *store.Fact) (rules.Tri, error) {
+// Before is when that was asked last: what was in the list then is not read again.
+func (g *Gate) confirm(ctx context.Context, fact *store.Fact, before time.Time) (rules.Tri, error) {
 	var attempts []int64
 	oldest := fact.ReceivedAt.Add(-10 * time.Minute)
+	if late := before.Add(-time.Minute); late.After(oldest) {
+		oldest = late
+	}
 	err := g.cfg.GitHub.Deliveries(ctx, func(d github.Delivery) bool {
 		if slices.Contains(fact.Deliveries, d.GUID) && d.Event == fact.Event && d.Action == fact.Action && d.Repository == fact.Repository {
 			attempts = append(attempts, d.ID)
