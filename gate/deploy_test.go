@@ -66,3 +66,55 @@ func TestDeployRefused(t *testing.T) {
 	d = w.deploy("production", func(s *githubtest.RunSpec) { s.Event = "workflow_dispatch"; s.By = w.dave })
 	d.want("completed", "rejected", "SP506")
 }
+
+// What a merge queue lands came by the pull requests of its groups.
+func TestDeployMergeQueue(t *testing.T) {
+	for _, approved := range []bool{true, false} {
+		w := deploys(t, merges)
+		w.released("production")
+		w.repo.AddRuleset(githubtest.Ruleset{Branches: []string{"main"}, MergeQueue: true})
+		var pulls []*githubtest.Pull
+		for _, name := range []string{"a", "b"} {
+			p := w.open(w.alice, name, map[string]string{"src/" + name + ".go": "package " + name + "\n"})
+			w.settle()
+			_, err := p.Approve(w.bob, p.Head())
+			must(t, err)
+			w.tests(p.Head(), "success")
+			w.settle()
+			pulls = append(pulls, p)
+		}
+		if !approved {
+			// An agent's change that no human approved lands with them.
+			p := w.open(w.agent, "writer/docs", map[string]string{"docs/a.md": "a\n"})
+			w.settle()
+			w.tests(p.Head(), "success")
+			w.settle()
+			pulls = append(pulls, p)
+		}
+		for _, p := range pulls {
+			if !p.See().Merged {
+				if err := p.Enqueue(w.carol); err != nil {
+					t.Logf("enqueueing: %v", err)
+				}
+			}
+		}
+		w.settle()
+		for range 4 {
+			for _, head := range w.repo.QueueHeads("main") {
+				w.tests(head, "success")
+				w.settle()
+			}
+		}
+		for _, p := range pulls {
+			if !p.See().Merged {
+				t.Fatalf("not merged: %s, groups %v", w.dump(p), w.repo.QueueHeads("main"))
+			}
+		}
+		d := w.deploy("production")
+		if approved {
+			d.want("in_progress", "approved", "SP528")
+		} else {
+			d.want("waiting", "", "SP515")
+		}
+	}
+}
