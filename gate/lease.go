@@ -88,7 +88,7 @@ func (g *Gate) request(ctx context.Context, t rules.JobToken, credential string)
 	if _, err := g.served(ctx, c); err != nil {
 		return nil, err
 	}
-	if c.Environment == "" || c.CheckRunID <= 0 || !c.SHA.Valid() || c.RunID <= 0 || c.RunAttempt <= 0 {
+	if c.Environment == "" || !c.SHA.Valid() || c.RunID <= 0 || c.RunAttempt <= 0 {
 		return nil, &jobs.Refusal{Status: http.StatusForbidden, Code: "SP604", Claim: "environment", Text: "The token does not say of which job and environment it is: name the environment in the job."}
 	}
 	x := &leaseRequest{token: t, credential: credential}
@@ -98,6 +98,9 @@ func (g *Gate) request(ctx context.Context, t rules.JobToken, credential string)
 			err = jobs.ErrNotServed
 		}
 		return nil, err
+	}
+	if !strings.EqualFold(c.Repository, x.at.fullName) {
+		return nil, &jobs.Refusal{Status: http.StatusForbidden, Code: "SP609", Claim: "repository", Text: "The token names the repository otherwise than GitHub does."}
 	}
 	if err := g.subject(ctx, runKey(c.RepositoryID, c.RunID), &x.data); err != nil {
 		return nil, err
@@ -181,6 +184,9 @@ func (g *Gate) released(ctx context.Context, x *leaseRequest) error {
 func (f *runFacts) inProgress(c rules.JobClaims) bool {
 	j := f.job(c.CheckRunID)
 	named, known := f.place.Environments[c.CheckRunID]
+	if c.Ref != "refs/heads/"+f.run.HeadBranch && c.Ref != "refs/tags/"+f.run.HeadBranch {
+		return false
+	}
 	return j != nil && j.Status == "in_progress" && f.run.ID == c.RunID && f.run.Attempt == c.RunAttempt && f.run.Repository == c.RepositoryID &&
 		(!known || strings.EqualFold(named, c.Environment))
 }
@@ -268,10 +274,9 @@ func (g *Gate) refuseLease(ctx context.Context, x *leaseRequest) error {
 			return ignoreGone(tx.RevokeLease(x.before.ID, "somebody asked for it again", g.cfg.Now()))
 		})
 	}
-	if twice && x.before.State != store.LeaseCreating {
-		// Taking back acts even where it cannot be recorded. One that is being made is
-		// ended by whoever makes it.
-		_ = g.endLease(ctx, *x.before) // it is on record with the reason, and tried again
+	if twice {
+		// Taking back acts even where it cannot be recorded.
+		_ = g.endMade(ctx, *x.before) // it is on record with the reason, and tried again
 	}
 	if err != nil {
 		return fmt.Errorf("recording a refusal: %w", err)
@@ -300,6 +305,9 @@ func firstRefusal(d rules.Decision) rules.Reason {
 func claimOf(r rules.Reason) string {
 	if rest, ok := strings.CutPrefix(r.Text, "claim "); ok {
 		name, _, _ := strings.Cut(rest, " ")
+		return name
+	}
+	if name, ok := strings.CutPrefix(r.Text, "the token has no claim "); ok {
 		return name
 	}
 	return ""
@@ -404,6 +412,15 @@ func (g *Gate) EndLease(ctx context.Context, id, secret string) error {
 		return nil
 	}
 	return g.revoke(ctx, l, "its job is done with it")
+}
+
+// endMade ends a lease, unless it may be in the making: then whoever makes it ends it, or
+// [Gate.EndLeases] once that one's time is over.
+func (g *Gate) endMade(ctx context.Context, l store.Lease) error {
+	if len(l.Handle) == 0 && g.cfg.Now().Before(l.MadeAt.Add(store.MintTime)) {
+		return nil
+	}
+	return g.endLease(ctx, l)
 }
 
 // revoke asks for a lease to be ended and tries to at once. That it did not work yet is
@@ -551,7 +568,8 @@ func (g *Gate) RevokeAll(ctx context.Context, why string) (int, []store.Lease, e
 	}
 	var errs []error
 	for _, l := range all {
-		errs = append(errs, g.revoke(ctx, l, why))
+		err := g.cfg.Store.Update(ctx, func(tx *store.Tx) error { return ignoreGone(tx.RevokeLease(l.ID, why, g.cfg.Now())) })
+		errs = append(errs, err, g.endMade(ctx, l))
 	}
 	left, err := g.cfg.Store.Leases(ctx)
 	return len(all), left, errors.Join(append(errs, err)...)

@@ -25,7 +25,7 @@ $ sallyport policy schema > sallyport.schema.json`,
 		Args: a.subcommand,
 		RunE: help,
 	}
-	c.AddCommand(a.lintCommand(), a.testCommand(), a.explainCommand(), a.schemaCommand())
+	c.AddCommand(a.lintCommand(), a.testCommand(), a.explainCommand(), a.trustCommand(), a.schemaCommand())
 	return c
 }
 

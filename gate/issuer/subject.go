@@ -1,99 +1,20 @@
 package issuer
 
-import (
-	"errors"
-	"fmt"
-	"strconv"
-	"strings"
+import "github.com/sallyport/sallyport/rules"
 
-	"github.com/sallyport/sallyport/rules"
-)
-
-// MaxSubject is the longest subject in bytes: Google Cloud takes no longer one, and
-// AWS and Azure compare it whole.
-const MaxSubject = 127
+// MaxSubject is the longest subject in bytes.
+const MaxSubject = rules.MaxLeaseSubject
 
 // plain are the bytes of names that stand in a subject as they are.
 const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
-// Subject is the sub of the tokens of a credential in an environment of a repository:
-//
-//	sallyport:repo:<id>:env:<environment>:cred:<credential>
-//
-// It is the same for every run and approval, so that relying parties can be set up
-// with it. Every byte of a name but letters and digits of ASCII, ".", "_" and "-" is
-// written as "%" and two upper-case hex digits (RFC 3986 §2.1). Two different
-// triples never have the same subject, see [ParseSubject]; case counts, so a caller
-// spells an environment as GitHub does.
+// Subject is the sub of the tokens of a credential in an environment of a repository,
+// by [rules.LeaseSubject].
 func Subject(repository rules.RepositoryID, environment, credential string) (string, error) {
-	switch {
-	case repository <= 0:
-		return "", fmt.Errorf("subject: %d is no repository's id", repository)
-	case environment == "":
-		return "", errors.New("subject: no environment: the job must name one")
-	case credential == "":
-		return "", errors.New("subject: no credential")
-	}
-	env, cred := escape(environment), escape(credential)
-	sub := "sallyport:repo:" + strconv.FormatInt(int64(repository), 10) + ":env:" + env + ":cred:" + cred
-	if over := len(sub) - MaxSubject; over > 0 {
-		return "", fmt.Errorf("the subject of credential %.64q in environment %.64q has %d bytes, %d too many for relying parties: shorten the credential's name (%d bytes there) or the environment's (%d; what is no letter, digit, \".\", \"_\" or \"-\" takes 3 a byte)",
-			credential, environment, len(sub), over, len(cred), len(env))
-	}
-	return sub, nil
+	return rules.LeaseSubject(repository, environment, credential)
 }
 
 // ParseSubject is the reverse of [Subject]. It accepts only what Subject gives.
 func ParseSubject(sub string) (repository rules.RepositoryID, environment, credential string, err error) {
-	bad := func() (rules.RepositoryID, string, string, error) {
-		return 0, "", "", fmt.Errorf("%.160q is no subject of Sallyport's", sub)
-	}
-	parts := strings.Split(sub, ":")
-	if len(parts) != 7 {
-		return bad()
-	}
-	id, err := strconv.ParseInt(parts[2], 10, 64)
-	if err != nil {
-		return bad()
-	}
-	environment, okEnv := unescape(parts[4])
-	credential, okCred := unescape(parts[6])
-	again, err := Subject(rules.RepositoryID(id), environment, credential)
-	if err != nil || !okEnv || !okCred || again != sub {
-		return bad()
-	}
-	return rules.RepositoryID(id), environment, credential, nil
-}
-
-func escape(s string) string {
-	const hex = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := range len(s) {
-		if strings.IndexByte(plain, s[i]) >= 0 {
-			b.WriteByte(s[i])
-		} else {
-			b.Write([]byte{'%', hex[s[i]>>4], hex[s[i]&15]})
-		}
-	}
-	return b.String()
-}
-
-func unescape(s string) (string, bool) {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] != '%' {
-			b.WriteByte(s[i])
-			continue
-		}
-		if i+2 >= len(s) {
-			return "", false
-		}
-		v, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
-		if err != nil {
-			return "", false
-		}
-		b.WriteByte(byte(v))
-		i += 2
-	}
-	return b.String(), true
+	return rules.ParseLeaseSubject(sub)
 }

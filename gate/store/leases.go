@@ -80,7 +80,7 @@ func (t *Tx) AddLease(l Lease) error {
 	n, err := t.exec(`INSERT INTO leases (id, repository, environment, run, attempt, job, sha, credential, target, capability, token, secret, decision, made_at, deadline, state, due_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		l.ID, int64(l.Repository), l.Environment, int64(l.Run), l.Attempt, int64(l.Job), string(l.SHA), l.Credential, l.Target, string(l.Capability), l.Token, l.Secret,
-		l.Decision, stamp(l.MadeAt), stamp(l.Deadline), string(LeaseCreating), stamp(l.Deadline))
+		l.Decision, stamp(l.MadeAt), stamp(l.Deadline), string(LeaseCreating), stamp(l.MadeAt.Add(MintTime)))
 	if err == nil && n == 0 {
 		return fmt.Errorf("the credential %q of job %d: %w", l.Credential, l.Job, ErrAlready)
 	}
@@ -94,7 +94,7 @@ func (t *Tx) GiveLease(id string, handle []byte) error {
 	if len(handle) > maxHandle {
 		return fmt.Errorf("a handle of %d bytes: want at most %d", len(handle), maxHandle)
 	}
-	n, err := t.exec("UPDATE leases SET state = ?, handle = ? WHERE id = ? AND state = ?", string(LeaseLive), blob(handle), id, string(LeaseCreating))
+	n, err := t.exec("UPDATE leases SET state = ?, handle = ?, due_at = deadline WHERE id = ? AND state = ?", string(LeaseLive), blob(handle), id, string(LeaseCreating))
 	return missing(n, err)
 }
 
@@ -111,8 +111,8 @@ const MintTime = 30 * time.Second
 // RevokeLease asks for a lease to be ended, now. It is no error if that was asked
 // before, and [ErrNotFound] if there is none or it has ended.
 func (t *Tx) RevokeLease(id, why string, now time.Time) error {
-	n, err := t.exec(`UPDATE leases SET due_at = CASE WHEN state = 'creating' THEN made_at + ? ELSE ? END, state = ?, why = CASE WHEN why = '' THEN ? ELSE why END
-		WHERE id = ? AND state <> ?`, MintTime.Microseconds(), stamp(now), string(LeaseRevoking), clean(why), id, string(LeaseEnded))
+	n, err := t.exec(`UPDATE leases SET due_at = CASE WHEN length(handle) = 0 THEN max(made_at + ?, ?) ELSE ? END, state = ?, why = CASE WHEN why = '' THEN ? ELSE why END
+		WHERE id = ? AND state <> ?`, MintTime.Microseconds(), stamp(now), stamp(now), string(LeaseRevoking), clean(why), id, string(LeaseEnded))
 	return missing(n, err)
 }
 
