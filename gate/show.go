@@ -121,6 +121,20 @@ func summary(d rules.Decision, pulls []pullData) string {
 	}
 	row("Environments", markdown(strings.Join(d.Environments, ", ")))
 	row("Written by", markdown(author(d.Authorship)))
+	approvalRows(row, d)
+	if len(pulls) > 1 {
+		var numbers []string
+		for _, p := range pulls {
+			numbers = append(numbers, fmt.Sprintf("#%d", p.Number))
+		}
+		row("Pull requests at this commit", strings.Join(numbers, ", ")+": the strictest counts")
+	}
+	row("Codes", codeList(d))
+	return b.String()
+}
+
+// approvalRows says of each need who may approve and who did.
+func approvalRows(row func(name, text string), d rules.Decision) {
 	for _, n := range d.Needs {
 		given := "none yet"
 		if len(n.Approved) > 0 {
@@ -139,15 +153,6 @@ func summary(d rules.Decision, pulls []pullData) string {
 		}
 		row("Approval for "+markdown(what), fmt.Sprintf("%d of %s; given: %s", n.Count, markdown(reviewers(n.Reviewers)), markdown(given)))
 	}
-	if len(pulls) > 1 {
-		var numbers []string
-		for _, p := range pulls {
-			numbers = append(numbers, fmt.Sprintf("#%d", p.Number))
-		}
-		row("Pull requests at this commit", strings.Join(numbers, ", ")+": the strictest counts")
-	}
-	row("Codes", codeList(d))
-	return b.String()
 }
 
 func codeList(d rules.Decision) string {

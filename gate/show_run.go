@@ -244,24 +244,7 @@ func deploySummary(h *heldData) string {
 	}
 	row("Look at", markdown(strings.Join(remarks(d), "; ")))
 	row("Inputs", markdown(strings.Join(s.Inputs, "; ")))
-	for _, n := range d.Needs {
-		given := "none yet"
-		if len(n.Approved) > 0 {
-			names := make([]string, len(n.Approved))
-			for i, l := range n.Approved {
-				names[i] = string(l)
-			}
-			given = strings.Join(names, ", ")
-		}
-		what := n.Environment
-		if n.Pattern != "" {
-			what += " (" + n.Pattern + ")"
-		}
-		if n.Floor {
-			what += ", by the organisation's floor"
-		}
-		row("Approval for "+markdown(what), fmt.Sprintf("%d of %s; given: %s", n.Count, markdown(reviewers(n.Reviewers)), markdown(given)))
-	}
+	approvalRows(row, d)
 	if len(s.Cannot) > 0 && len(d.Needs) > 0 {
 		var names []string
 		for _, k := range s.Cannot[:min(len(s.Cannot), 10)] {
