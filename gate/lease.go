@@ -118,8 +118,16 @@ func (g *Gate) request(ctx context.Context, t rules.JobToken, credential string)
 		return nil, serr
 	}
 	q := &rules.LeaseRequest{Credential: credential, Verified: rules.Yes, Claims: c, Installed: rules.Yes, InProgress: rules.No, Given: rules.No, Now: g.cfg.Now()}
-	if err == nil && x.facts.inProgress(c) {
-		q.InProgress = rules.Yes
+	if err == nil {
+		q.RefIs = rules.TriOf(c.Ref == "refs/heads/"+x.facts.run.HeadBranch || c.Ref == "refs/tags/"+x.facts.run.HeadBranch)
+	}
+	q.Differs = "run_id"
+	if err == nil {
+		if q.Differs = x.facts.differs(c); q.Differs == "" {
+			q.InProgress = rules.Yes
+		}
+	}
+	if q.InProgress == rules.Yes && q.RefIs == rules.Yes {
 		if err := g.released(ctx, x); err != nil {
 			return nil, err
 		}
@@ -179,16 +187,25 @@ func (g *Gate) released(ctx context.Context, x *leaseRequest) error {
 	return g.subject(ctx, runKey(c.RepositoryID, c.RunID), &x.data)
 }
 
-// inProgress reports whether GitHub shows exactly the job of a token running, at the
-// environment that it says.
-func (f *runFacts) inProgress(c rules.JobClaims) bool {
+// differs is the first claim in which a token is of no job that GitHub shows running at
+// the environment that it says, or empty.
+func (f *runFacts) differs(c rules.JobClaims) string {
 	j := f.job(c.CheckRunID)
 	named, known := f.place.Environments[c.CheckRunID]
-	if c.Ref != "refs/heads/"+f.run.HeadBranch && c.Ref != "refs/tags/"+f.run.HeadBranch {
-		return false
+	switch {
+	case f.run.Repository != c.RepositoryID:
+		return "repository_id"
+	case f.run.ID != c.RunID:
+		return "run_id"
+	case f.run.Attempt != c.RunAttempt:
+		return "run_attempt"
+	case j == nil || j.Status != "in_progress":
+		return "check_run_id"
+	case known && !strings.EqualFold(named, c.Environment):
+		return "environment"
+	default:
+		return ""
 	}
-	return j != nil && j.Status == "in_progress" && f.run.ID == c.RunID && f.run.Attempt == c.RunAttempt && f.run.Repository == c.RepositoryID &&
-		(!known || strings.EqualFold(named, c.Environment))
 }
 
 // grants are the releases of a run as the judge takes them. That of the job itself is
@@ -210,7 +227,8 @@ func (g *Gate) grants(ctx context.Context, x *leaseRequest) ([]rules.Grant, erro
 				Repository: r.Repository, Environment: r.Environment, SHA: r.SHA, Run: r.Run, Attempt: r.Attempt, CheckRun: job, Human: rules.TriOf(r.Human), At: r.At,
 			}
 			if job == c.CheckRunID && r.Attempt == c.RunAttempt && strings.EqualFold(r.Environment, c.Environment) {
-				if grant.Holds, err = g.holdsNow(ctx, x, r); err != nil {
+				door := &deployDoor{g: g, f: x.facts, data: &x.data}
+				if grant.Holds, err = door.holds(ctx, r, g.cfg.Now()); err != nil {
 					return nil, err
 				}
 				x.release = r
@@ -219,27 +237,6 @@ func (g *Gate) grants(ctx context.Context, x *leaseRequest) ([]rules.Grant, erro
 		}
 	}
 	return out, nil
-}
-
-// holdsNow judges a release once more, with the approvals that it was made from.
-func (g *Gate) holdsNow(ctx context.Context, x *leaseRequest, r *store.Release) (rules.Tri, error) {
-	var h *heldData
-	for _, o := range x.data.Held {
-		if o.Attempt == r.Attempt && o.Turn == r.Turn && strings.EqualFold(o.Environment, r.Environment) && o.State == heldReleased {
-			h = o
-		}
-	}
-	if h == nil || x.facts.run.Attempt != r.Attempt || x.facts.run.HeadSHA != r.SHA {
-		return rules.No, nil
-	}
-	var approvals []rules.Approval
-	if err := json.Unmarshal(r.Approvals, &approvals); err != nil {
-		return rules.No, fmt.Errorf("reading the approvals of a release: %w", err)
-	}
-	again := *h
-	door := &deployDoor{g: g, f: x.facts, data: &x.data, again: map[*heldData][]rules.Approval{&again: approvals}}
-	_, out, err := door.decide(ctx, &again)
-	return rules.TriOf(err == nil && out.Verdict == rules.VerdictAllow), err
 }
 
 func (x *leaseRequest) subject(key string) ledger.Subject {
@@ -344,7 +341,8 @@ func (g *Gate) give(ctx context.Context, x *leaseRequest) (jobs.Given, error) {
 	if err != nil {
 		return jobs.Given{}, fmt.Errorf("putting a lease on record: %w", err)
 	}
-	limited, cancel := context.WithTimeout(ctx, store.MintTime-5*time.Second)
+	// It counts from when the lease was made: writing it down may have taken long.
+	limited, cancel := context.WithTimeout(ctx, store.MintTime-5*time.Second-g.cfg.Now().Sub(now))
 	values, handle, err := provider.Mint(limited, g.brokered(x.at.fullName, row, x))
 	cancel()
 	// From here on it must be ended or recorded, whoever went away.
@@ -358,7 +356,14 @@ func (g *Gate) give(ctx context.Context, x *leaseRequest) (jobs.Given, error) {
 	if err == nil {
 		row.Handle = sealed
 		outcome := ledger.Entry{Kind: ledger.KindOutcome, Time: g.cfg.Now(), Subject: effect.Subject, Decision: x.id, Payload: map[string]any{"outcome": "given"}}
-		err = g.write(keep, []ledger.Entry{outcome}, func(tx *store.Tx) error { return tx.GiveLease(id, sealed) })
+		err = g.write(keep, []ledger.Entry{outcome}, func(tx *store.Tx) error {
+			if err := tx.GiveLease(id, sealed); err != nil {
+				return err
+			}
+			look := g.markAt(x.at, runKey(c.RepositoryID, c.RunID), rules.PriorityDoor)
+			look.Due = g.cfg.Now().Add(releasePause)
+			return tx.Mark(look, g.cfg.Now())
+		})
 	}
 	if err != nil {
 		// It was asked to be ended while it was made, or cannot be recorded.
@@ -573,16 +578,4 @@ func (g *Gate) RevokeAll(ctx context.Context, why string) (int, []store.Lease, e
 	}
 	left, err := g.cfg.Store.Leases(ctx)
 	return len(all), left, errors.Join(append(errs, err)...)
-}
-
-// finished are the leases of a run whose jobs run no more.
-func (g *Gate) finished(ctx context.Context, f *runFacts) ([]store.Lease, error) {
-	all, err := g.cfg.Store.LeasesOf(ctx, f.at.id, f.run.ID)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(all, func(l store.Lease) bool {
-		j := f.job(l.Job)
-		return l.Attempt == f.run.Attempt && j != nil && j.Status != "completed"
-	}), nil
 }

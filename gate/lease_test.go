@@ -12,6 +12,7 @@ import (
 
 	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/broker"
+	"github.com/sallyport/sallyport/gate/github/githubtest"
 	"github.com/sallyport/sallyport/gate/jobs"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -309,4 +310,76 @@ func TestLeaseAfterTheApproverLeft(t *testing.T) {
 	if _, made := s.count(); made != 0 {
 		t.Error("a credential was made")
 	}
+}
+
+// What a credential was given for ends with it: the job has it still and loses it.
+func TestLeaseWithdrawn(t *testing.T) {
+	policy := strings.Replace(keysPolicy, "    also: {\"migrations/**\": [carol, rose]}\n", "    max_age: 10m\n", 1)
+	for _, x := range []struct {
+		name string
+		age  time.Duration // of the approval when it is used
+		do   func(w *world)
+		ends bool
+	}{
+		{"nothing happens", 0, func(*world) {}, false},
+		{"the age that an approval may have is over, once it was used", 6 * time.Minute, func(w *world) { w.clock.Advance(5 * time.Minute) }, false},
+		{"the approver leaves the team", 6 * time.Minute, func(w *world) { w.sre.Remove(w.carol, w.bob) }, true},
+		{"the approver is no listed one any more", 0, func(w *world) {
+			w.repo.CommitTo(w.carol, "main", "Ask carol", map[string]string{rules.PolicyPath: strings.Replace(policy, "reviewers: [acme/sre]", "reviewers: [carol, dave]", 1)})
+			w.settle()
+			w.adopt("acme/orders")
+		}, true},
+		{"the policy asks for two", 0, func(w *world) {
+			w.repo.CommitTo(w.carol, "main", "Ask two", map[string]string{rules.PolicyPath: strings.Replace(policy, "gate: human", "gate: human\n    count: 2", 1)})
+			w.settle()
+			w.adopt("acme/orders")
+		}, true},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			s, ops := &safe{}, &told{}
+			w := deploys(t, policy, keys(s), telling(ops))
+			d := w.deploy("production")
+			d.click(w.bob, "approve")
+			w.clock.Advance(x.age)
+			if _, code := w.lease(d, "orders-migrator"); code != "" {
+				t.Fatal(code)
+			}
+			x.do(w)
+			w.minute()
+			alive, _ := s.count()
+			must(t, w.gate.Tell(t.Context()))
+			told := slices.Contains(ops.codes(), "SP632")
+			if (alive == 0) != x.ends || told != x.ends {
+				t.Errorf("%d alive and told: %t, want it ended: %t; %v", alive, told, x.ends, ops.codes())
+			}
+			w.verify()
+		})
+	}
+}
+
+// A rejection of who still saw the buttons counts after the release.
+func TestLeaseRejectedLate(t *testing.T) {
+	for who, ends := range map[string]bool{"rose": true, "dave": false} {
+		s := &safe{}
+		w := deploys(t, keysPolicy, keys(s))
+		d := w.deploy("production")
+		person := map[string]*githubtest.User{"rose": w.rose, "dave": w.dave}[who]
+		w.late(func() { must(t, d.check().Click(person, "reject")) }, func() {
+			d.click(w.rose, "approve")
+			if _, code := w.lease(d, "orders-migrator"); code != "" {
+				t.Fatal(code)
+			}
+		})
+		w.minute()
+		if alive, _ := s.count(); (alive == 0) != ends {
+			t.Errorf("%s: %d alive, want it ended: %t", who, alive, ends)
+		}
+	}
+}
+
+// minute lets the minute pass after which a release is judged again.
+func (w *world) minute() {
+	w.t.Helper()
+	w.clock.Advance(time.Minute)
+	w.settle()
 }

@@ -321,7 +321,7 @@ func (g *Gate) lookAtRun(ctx context.Context, work store.Work, f *runFacts, data
 	}
 	door := &deployDoor{g: g, f: f, data: data}
 	var err error
-	if door.finished, err = g.finished(ctx, f); err != nil {
+	if err := door.leases(ctx); err != nil {
 		return err
 	}
 	for _, h := range data.Held {
@@ -546,8 +546,8 @@ type deployDoor struct {
 	finished []store.Lease
 	// comments are the pull requests and environments that are commented on.
 	comments []string
-	// again are the approvals of what was released, where it is judged once more.
-	again map[*heldData][]rules.Approval
+	// again is what was released, where it is judged once more.
+	again map[*heldData]once
 	// used are the words that a release would spend.
 	used map[*heldData][]word
 }
@@ -605,6 +605,9 @@ func (x *deployDoor) decide(ctx context.Context, h *heldData) (*rules.Deployment
 		Repository: rules.Repository{ID: f.at.id, FullName: f.at.fullName}, Environment: h.Environment, SHA: f.run.HeadSHA, Ref: f.run.HeadBranch,
 		RefType: f.refKind(), Event: f.run.Event, Run: f.run.ID, Attempt: h.Attempt, Jobs: len(h.Jobs), Dispatcher: f.run.Actor,
 		DefaultBranch: f.place.DefaultBranch, Now: g.cfg.Now(), Basis: rules.Observed,
+	}
+	if again, released := x.again[h]; released {
+		d.Now = again.at
 	}
 	if h.Attempt > 1 {
 		d.Rerunner = f.run.Triggering

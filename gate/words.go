@@ -49,10 +49,8 @@ type word struct {
 func (x *deployDoor) words(ctx context.Context, h *heldData, d *rules.Deployment, policies rules.Policies) error {
 	var list []word
 	var err error
-	if given, released := x.again[h]; released {
-		for _, a := range given {
-			list = append(list, word{Approval: a})
-		}
+	if again, released := x.again[h]; released {
+		list, err = x.since(ctx, again)
 	} else {
 		list, err = x.spoken(ctx, h)
 	}
@@ -97,6 +95,26 @@ func (x *deployDoor) words(ctx context.Context, h *heldData, d *rules.Deployment
 	give()
 	x.counted(h, list, rules.DecideDeployment(policies, d))
 	return nil
+}
+
+// once is a released deployment that is judged once more.
+type once struct {
+	held      *heldData // as it was released
+	approvals []rules.Approval
+	at        time.Time // as of when
+}
+
+// since are the approvals that something was released by, and who rejected it since.
+func (x *deployDoor) since(ctx context.Context, again once) ([]word, error) {
+	list, err := x.spoken(ctx, again.held)
+	if err != nil {
+		return nil, err
+	}
+	list = slices.DeleteFunc(list, func(w word) bool { return !w.Rejects })
+	for _, a := range again.approvals {
+		list = append(list, word{Approval: a})
+	}
+	return list, nil
 }
 
 // confirmPause is after how long GitHub's list of deliveries is asked again for one that

@@ -184,7 +184,7 @@ func (w *world) settle() {
 		if err != nil {
 			due, derr := w.store.NextDue(ctx)
 			must(w.t, derr)
-			if due.IsZero() || due.Sub(w.clock.Now()) > 2*time.Minute {
+			if due.IsZero() || due.Sub(w.clock.Now()) > 50*time.Second {
 				quiet++
 				continue
 			}

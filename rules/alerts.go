@@ -35,6 +35,12 @@ func AskedTwice(credential, environment string, sha SHA) Reason {
 	return *reason(codeAskedTwice, VerdictDeny, at{sha: sha, env: environment}, quoted(credential), quoted(environment))
 }
 
+// Withdrawn says that what a credential was given for holds no more while it lived, so
+// that it is revoked.
+func Withdrawn(credential, environment string, sha SHA) Reason {
+	return *reason(codeWithdrawn, VerdictDeny, at{sha: sha, env: environment}, quoted(credential), quoted(environment))
+}
+
 // NotEnded says that what a lease made could not be ended; why holds no address.
 func NotEnded(target, environment, why string, sha SHA) Reason {
 	return *reason(codeNotEnded, VerdictDeny, at{sha: sha, env: environment}, quoted(target), quoted(environment), quoted(why))

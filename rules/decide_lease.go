@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -102,7 +103,10 @@ func (l *lease) judge(v *PolicyVersion) {
 	l.capability(cred, env, target, human)
 	l.event(all, human)
 	if q.InProgress != Yes {
-		l.refuse(codeJobNotRunning)
+		l.refuse(codeJobNotRunning, cmp.Or(q.Differs, "check_run_id"))
+	}
+	if q.RefIs != Yes {
+		l.refuse(codeClaimRef, quoted(c.Ref))
 	}
 	g := l.grant(all, human)
 	l.workflow(cred, g)
@@ -185,19 +189,17 @@ func (l *lease) grant(envs []*Environment, human bool) *Grant {
 		return nil
 	}
 	var g *Grant
-	differs := ""
+	nearest := 0
 	for i := range l.q.Grants {
 		k := &l.q.Grants[i]
 		d := grantDiffers(k, c, human)
-		if d == "" && (g == nil || k.Human > g.Human) {
+		if d == len(grantClaims) && (g == nil || k.Human > g.Human) {
 			g = k
 		}
-		if differs == "" || d != "" && d < differs {
-			differs = d
-		}
+		nearest = max(nearest, d)
 	}
 	if g == nil {
-		l.refuse(codeGrantOther, differs)
+		l.refuse(codeGrantOther, grantClaims[nearest])
 		return nil
 	}
 	if g.Holds != Yes {
@@ -219,24 +221,20 @@ func (l *lease) grant(envs []*Environment, human bool) *Grant {
 	return g
 }
 
-// grantDiffers names the first thing in which a grant is for another job.
-func grantDiffers(g *Grant, c *JobClaims, human bool) string {
-	switch {
-	case g.Repository != c.RepositoryID:
-		return "repository"
-	case !strings.EqualFold(g.Environment, c.Environment):
-		return "environment"
-	case g.SHA != c.SHA:
-		return "commit"
-	case g.Run != c.RunID:
-		return "run"
-	case g.Attempt != c.RunAttempt:
-		return "attempt"
-	case g.CheckRun != c.CheckRunID && (human || g.CheckRun != 0):
-		return "job"
-	default:
-		return ""
+// grantClaims are the claims that a grant is bound to.
+var grantClaims = [...]string{"repository_id", "environment", "sha", "run_id", "run_attempt", "check_run_id"}
+
+// grantDiffers is the index of the first claim in which a grant is for another job, or
+// past the last if it is for this one.
+func grantDiffers(g *Grant, c *JobClaims, human bool) int {
+	same := [len(grantClaims)]bool{
+		g.Repository == c.RepositoryID, strings.EqualFold(g.Environment, c.Environment), g.SHA == c.SHA, g.Run == c.RunID, g.Attempt == c.RunAttempt,
+		g.CheckRun == c.CheckRunID || !human && g.CheckRun == 0,
 	}
+	if i := slices.Index(same[:], false); i >= 0 {
+		return i
+	}
+	return len(grantClaims)
 }
 
 // workflow refuses a job that another workflow file defines than the credential

@@ -53,7 +53,7 @@ const leaseTargets = `targets:
 
 func leaseRequest() *rules.LeaseRequest {
 	return &rules.LeaseRequest{
-		Credential: "orders-migrator", Verified: rules.Yes, Installed: rules.Yes, InProgress: rules.Yes, Given: rules.No,
+		Credential: "orders-migrator", Verified: rules.Yes, Installed: rules.Yes, InProgress: rules.Yes, RefIs: rules.Yes, Given: rules.No,
 		Claims: rules.JobClaims{
 			RepositoryID: 1, RepositoryOwnerID: 2, Environment: "production", SHA: headSHA, Ref: "refs/heads/main", EventName: "push",
 			JobWorkflowRef: "acme/orders/.github/workflows/deploy.yml@refs/heads/main", JobWorkflowSHA: headSHA,

@@ -17,6 +17,12 @@ type LeaseRequest struct {
 	// InProgress is GitHub's own answer whether exactly the job of the claims
 	// (run, attempt, check run) is in progress, in the environment claimed.
 	InProgress Tri `json:"in_progress,omitzero"`
+	// Differs is the claim in which GitHub's answer differs, where it is not in
+	// progress: run_id, run_attempt, check_run_id or environment.
+	Differs string `json:"differs,omitzero"`
+	// RefIs says whether the ref of the claims is the branch or tag that GitHub shows
+	// for the run.
+	RefIs Tri `json:"ref_is,omitzero"`
 	// Grants are the releases on record for the run of the claims.
 	Grants []Grant `json:"grants,omitzero"`
 	// Given says whether this credential was given to this job before.

@@ -144,8 +144,20 @@ const (
 	codeCapability            Code = "SP620"
 	codeUnattended            Code = "SP621"
 	codeCredentialEnvironment Code = "SP622"
+	codeClaimRef              Code = "SP623"
 	codeAskedTwice            Code = "SP630"
 	codeNotEnded              Code = "SP631"
+	codeWithdrawn             Code = "SP632"
+	codePersonLeaseAllowed    Code = "SP640"
+	codePersonUnverified      Code = "SP641"
+	codePersonNotUser         Code = "SP642"
+	codePersonNoWrite         Code = "SP643"
+	codePersonTarget          Code = "SP644"
+	codePersonTier            Code = "SP645"
+	codePersonGate            Code = "SP646"
+	codePersonUnattended      Code = "SP647"
+	codePersonTooMany         Code = "SP648"
+	codePersonWorkflow        Code = "SP649"
 )
 
 // codes says what each code means. The table is constant.
@@ -268,16 +280,16 @@ var codes = map[Code]codeInfo{
 	codeNotInstalled:          {name: "not-installed", format: "the App is not installed on this repository, or not for it", meaning: "A token from a repository without an allowed installation opens nothing.", remedy: "Install the App on the repository and allow the installation on the server."},
 	codeClaimMissing:          {name: "claim-missing", format: "the token has no claim %s", meaning: "A claim that a lease is bound to is missing.", remedy: "Name the environment in the job; on an older GitHub Enterprise Server some claims do not exist."},
 	codeTargetUnknown:         {name: "target-unknown", format: "the server declares no target for the credential %s", meaning: "What credentials open is declared on the server only.", remedy: "An operator adds the target to the server's targets file."},
-	codeTargetRepository:      {name: "target-repository", format: "the credential's target is not declared for this repository", meaning: "The server binds each target to repository ids.", remedy: "An operator adds the repository's id to the target."},
-	codeTargetEnvironment:     {name: "target-environment", format: "the credential's target is not declared for the environment %s", meaning: "The server binds each target to GitHub environments.", remedy: "Use the right environment in the job, or have an operator add it to the target."},
+	codeTargetRepository:      {name: "target-repository", format: "claim repository_id is not one that the credential's target is declared for", meaning: "The server binds each target to repository ids.", remedy: "An operator adds the repository's id to the target."},
+	codeTargetEnvironment:     {name: "target-environment", format: "claim environment is %s, for which the credential's target is not declared", meaning: "The server binds each target to GitHub environments.", remedy: "Use the right environment in the job, or have an operator add it to the target."},
 	codeClaimEnvironment:      {name: "claim-environment", format: "claim environment is %s, which the credential's environment %s does not cover", meaning: "The job runs in another environment than the credential belongs to.", remedy: "Name the right environment in the job."},
 	codeClaimWorkflow:         {name: "claim-workflow", format: "claim job_workflow_ref is %s, not the credential's workflow %s of this repository", meaning: "Only the workflow that the policy names may ask.", remedy: "Ask from that workflow."},
 	codeClaimWorkflowSHA:      {name: "claim-workflow-sha", format: "claim job_workflow_sha is %s, not the approved %s", meaning: "The workflow file is not the one that was approved.", remedy: "Deploy the approved commit."},
 	codeClaimEvent:            {name: "claim-event", format: "claim event_name is %s, which may not have this credential", meaning: "Runs that a pull request or a comment starts never reach production.", remedy: "Deploy by an event that the policy names."},
 	codeClaimRunner:           {name: "claim-runner", format: "claim runner_environment is %s, which the target does not allow", meaning: "A self-hosted runner may keep what it sees.", remedy: "Run on a GitHub-hosted runner, or have an operator allow it for the target."},
-	codeJobNotRunning:         {name: "job-not-running", format: "GitHub does not show this job in progress", meaning: "The token's run, attempt and job are not one that runs now in that environment.", remedy: "Ask from the running job itself."},
+	codeJobNotRunning:         {name: "job-not-running", format: "claim %s is of no job that GitHub shows in progress", meaning: "The token's run, attempt and job are not one that runs now in that environment.", remedy: "Ask from the running job itself."},
 	codeGrantMissing:          {name: "grant-missing", format: "nothing has released this job", meaning: "There is no grant for the run.", remedy: "Wait for the approval of the deployment."},
-	codeGrantOther:            {name: "grant-other", format: "the release on record is for another %s", meaning: "A grant is for one repository, environment, commit, run, attempt and job.", remedy: "Have this deployment approved."},
+	codeGrantOther:            {name: "grant-other", format: "claim %s differs from what was released", meaning: "A grant is for one repository, environment, commit, run, attempt and job.", remedy: "Have this deployment approved."},
 	codeGrantFell:             {name: "grant-fell", format: "the release no longer holds", meaning: "An approval was withdrawn, or an approver is no longer what they were.", remedy: "Have the deployment approved again."},
 	codeGrantNotHuman:         {name: "grant-not-human", format: "no human released this job, and the credential needs one", meaning: "The environment or the target asks a human.", remedy: "Have the deployment approved."},
 	codeGrantTooOld:           {name: "grant-too-old", format: "the release is older than %s, or its time is not known", meaning: "The environment's `max_age` has passed.", remedy: "Have the deployment approved again."},
@@ -285,8 +297,20 @@ var codes = map[Code]codeInfo{
 	codeCapability:            {name: "capability", format: "the target has nothing for the capability %s", meaning: "The target does not offer what the credential asks.", remedy: "An operator adds it to the target, or the policy asks for less."},
 	codeUnattended:            {name: "unattended", format: "the credential %s may not be had without a human", meaning: "Only read access to targets marked for it is given to unattended tasks.", remedy: "Use a credential that the policy and the target both mark as unattended."},
 	codeCredentialEnvironment: {name: "credential-environment", format: "the credential's environment %s is not in the policy", meaning: "The policy was changed under the request.", remedy: "Try again."},
+	codeClaimRef:              {name: "claim-ref", format: "claim ref is %s, which is not the branch or tag that GitHub shows for the run", meaning: "A job gets credentials on a branch or a tag. The ref that a pull request's event runs on is neither.", remedy: "Ask from a run on a branch or a tag, started by push, release or workflow_dispatch."},
 	codeAskedTwice:            {name: "asked-twice", format: "the credential %s of a job of %s was asked for twice, so what was given first is revoked", meaning: "Each credential is given to a job once. One of the two who asked was not the deploy step.", remedy: "Treat it as an incident: find out what else in that job could read its token."},
 	codeNotEnded:              {name: "not-ended", format: "a credential for %s given to a job of %s could not be revoked: %s", meaning: "What a lease made may still be alive after its time.", remedy: "End it by hand where it was made, and see that the server reaches the target; it goes on trying."},
+	codeWithdrawn:             {name: "withdrawn", format: "the credential %s of a job of %s is revoked, since its release holds no more", meaning: "While the job had the credential somebody rejected the deployment, an approver lost what made their approval count, or the policy changed.", remedy: "See what the job did with it until then; have the deployment approved again if it is wanted."},
+	codePersonLeaseAllowed:    {name: "person-lease-allowed", format: "the credential %s may be given to %s", meaning: "It is of an automatic target, and the person may write to the repository.", remedy: "Nothing to do."},
+	codePersonUnverified:      {name: "person-unverified", format: "it is not verified who asks", meaning: "GitHub did not say that the token is one which this App was given by a person.", remedy: "Run `sallyport login`."},
+	codePersonNotUser:         {name: "person-not-user", format: "%s is no person's account", meaning: "Bots and organisations get no credentials outside a job.", remedy: "Ask from a job, or log in as a person."},
+	codePersonNoWrite:         {name: "person-no-write", format: "%s is not known to be able to write to this repository now", meaning: "Outside a job, a credential is for those who may write to the repository. GitHub is asked each time.", remedy: "Ask an administrator of the repository for access."},
+	codePersonTarget:          {name: "person-target", format: "the target of the credential %s is not declared for this repository and environment", meaning: "The server binds each target to repository ids and environments.", remedy: "An operator adds them to the target."},
+	codePersonTier:            {name: "person-tier", format: "the credential %s is given to released pipeline jobs alone", meaning: "The server declares its target as `tier: human`. Nothing but a pipeline job gets it, whatever a policy says.", remedy: "Deploy by a pipeline job."},
+	codePersonGate:            {name: "person-gate", format: "the environment %s asks a human, so its credentials are given to pipeline jobs alone", meaning: "The policy, or the organisation's floor, gates the credential's environment or does not name it.", remedy: "Deploy by a pipeline job, or use a credential of an environment with `gate: auto`."},
+	codePersonUnattended:      {name: "person-unattended", format: "the credential %s is for unattended tasks of a workflow alone", meaning: "A reader of production that needs no human is given in a protected workflow, where each lease belongs to a task.", remedy: "Run the task in its workflow."},
+	codePersonTooMany:         {name: "person-too-many", format: "%s has too many credentials that have not ended", meaning: "A person has five at once at most. One that cannot be revoked counts until it expires.", remedy: "End one, or wait for its deadline."},
+	codePersonWorkflow:        {name: "person-workflow", format: "the credential %s is for the workflow %s alone", meaning: "The policy names the workflow whose jobs may ask for the credential.", remedy: "Ask from that workflow, or have a credential without `workflow` added to the policy."},
 }
 
 // ReasonInfo is what the documentation says of a code.

@@ -47,7 +47,9 @@ func (s *surface) problem(err error, missing, unavailable string) *problem {
 	var refusal *Refusal
 	switch {
 	case errors.Is(err, ErrNotServed):
-		return refuseWith(http.StatusNotFound, "not-installed", "the App is not installed on this repository, or its owner is not served here: ask whoever runs Sallyport")
+		p := refuseWith(http.StatusNotFound, "not-installed", "the App is not installed on this repository, or its owner is not served here: ask whoever runs Sallyport")
+		p.Claim = "repository_id"
+		return p
 	case errors.Is(err, ErrNotFound):
 		return refuseWith(http.StatusNotFound, s.thing+"-not-found", missing)
 	case errors.As(err, &refusal):
