@@ -91,7 +91,7 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	root.PersistentFlags().BoolVar(&a.debug, "debug", false, "log every request to GitHub")
-	root.AddCommand(a.serveCommand(), a.adoptCommand(), a.revokeCommand())
+	root.AddCommand(a.serveCommand(), a.adoptCommand(), a.revokeCommand(), a.keysCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

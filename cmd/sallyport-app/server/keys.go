@@ -158,3 +158,26 @@ func (x *Server) checkTargets(ctx context.Context) {
 		}
 	}
 }
+
+// Issuer is what signs our tokens, or nil where no target is declared.
+func (x *Server) Issuer() *issuer.Issuer { return x.issuer }
+
+// tendPause is how often the issuer's keys are looked at: what another server or the
+// command line did to them counts from then on.
+const tendPause = time.Minute
+
+// tend takes the steps of the issuer's keys that are due, until ctx ends.
+func (x *Server) tend(ctx context.Context) {
+	tick := time.NewTicker(tendPause)
+	defer tick.Stop()
+	for {
+		if err := x.issuer.Tend(ctx); err != nil && ctx.Err() == nil {
+			x.log.Error("the issuer's keys cannot be tended", "why", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

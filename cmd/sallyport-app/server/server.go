@@ -169,6 +169,7 @@ func (x *Server) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	if x.keys != nil {
 		all.Go(func() { x.checkTargets(ctx) })
+		all.Go(func() { x.tend(ctx) })
 	}
 	all.Go(func() {
 		if err := web.Serve(x.listener); !errors.Is(err, http.ErrServerClosed) {
