@@ -36,6 +36,7 @@ func ProtectedPaths() []string {
 // Defaults and limits of times.
 const (
 	defaultDeployMaxAge = 24 * time.Hour
+	minCredentialTTL    = time.Minute
 	maxCredentialTTL    = time.Hour
 	maxTargetTTL        = 10 * time.Minute
 )

@@ -323,6 +323,9 @@ func lintCredentials(f *file, p *Policy) {
 		if time.Duration(c.TTL) > maxCredentialTTL {
 			f.wrong(at("ttl"), "a credential lives 1h at most, not %s", duration(c.TTL))
 		}
+		if life := time.Duration(c.TTL); life != 0 && life < minCredentialTTL {
+			f.wrong(at("ttl"), "a credential lives 1m at least, not %s: making it may take half of that", duration(c.TTL))
+		}
 		if c.Workflow != "" {
 			if err := checkWorkflow(c.Workflow); err != nil {
 				f.wrong(at("workflow"), "workflow %s: %s", quote(c.Workflow), err)

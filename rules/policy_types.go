@@ -228,7 +228,7 @@ type Credential struct {
 	Target      string     `yaml:"target" json:"target" jsonschema:"required,description=The name of a target in the server's targets file."`
 	Capability  Capability `yaml:"capability" json:"capability" jsonschema:"required,enum=read,enum=write,description=What it allows."`
 	Workflow    string     `yaml:"workflow" json:"workflow,omitempty" jsonschema:"description=The workflow file whose job may ask. Required in an environment with gate: human. Another repository's as owner/repo/.github/workflows/file.yml@full-sha."`
-	TTL         Duration   `yaml:"ttl" json:"ttl,omitempty" jsonschema:"description=How long it lives. At most 1h."`
+	TTL         Duration   `yaml:"ttl" json:"ttl,omitempty" jsonschema:"description=How long it lives: 1m to 1h; 10m unless it says so."`
 }
 
 // BreakGlass is who may act in an emergency.
