@@ -58,7 +58,9 @@ func (x *deployDoor) leases(ctx context.Context) error {
 		})
 		g.cfg.Log.WarnContext(ctx, "a credential's release holds no more", slog.String("repository", f.at.fullName), slog.String("credential", l.Credential), slog.String("lease", l.ID))
 		// Taking back acts first, even where it cannot be recorded.
-		if err := g.cfg.Store.Update(ctx, func(tx *store.Tx) error { return ignoreGone(tx.RevokeLease(l.ID, "its release holds no more", g.cfg.Now())) }); err != nil {
+		if err := g.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+			return ignoreGone(tx.RevokeLease(l.ID, "its release holds no more", g.cfg.Now()))
+		}); err != nil {
 			return err
 		}
 		_ = g.endMade(ctx, l) // it is on record with the reason, and tried again
