@@ -97,17 +97,16 @@ func best(ctx context.Context, folder string, all []rules.Delivery, group int) (
 }
 
 // direct gives deliveries to the store itself, from as many callers as there would
-// be connections, and returns how long that took and how many a transaction had in
-// the mean.
-func direct(ctx context.Context, folder string, all []rules.Delivery, callers int) (took time.Duration, group float64, err error) {
+// be connections.
+func direct(ctx context.Context, folder string, all []rules.Delivery, callers int) (out outcome, err error) {
 	s, err := store.Open(ctx, store.Config{Path: database(folder)})
 	if err != nil {
-		return 0, 0, err
+		return out, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	before, err := commits(folder)
 	if err != nil {
-		return 0, 0, err
+		return out, err
 	}
 	errs := make([]error, callers)
 	start := time.Now()
@@ -115,35 +114,36 @@ func direct(ctx context.Context, folder string, all []rules.Delivery, callers in
 		_, errs[caller] = s.Accept(ctx, all[n])
 		return errs[caller] == nil
 	})
-	took = time.Since(start)
+	out.took = time.Since(start)
 	after, err := commits(folder)
-	return took, float64(len(all)) / float64(after-before), errors.Join(errors.Join(errs...), err)
+	out.group = float64(len(all)) / float64(after-before)
+	return out, errors.Join(errors.Join(errs...), err)
 }
 
 // handled gives signed requests to the handler itself, from as many callers as there
 // would be connections: all that the server does for a delivery (verify, read, store,
 // answer), without the network and without the work of whoever sends.
-func handled(ctx context.Context, folder string, payloads []payload, count, callers int) (took time.Duration, group float64, err error) {
+func handled(ctx context.Context, folder string, payloads []payload, count, callers int) (out outcome, err error) {
 	s, err := store.Open(ctx, store.Config{Path: database(folder)})
 	if err != nil {
-		return 0, 0, err
+		return out, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	h, err := newHandler(s)
 	if err != nil {
-		return 0, 0, err
+		return out, err
 	}
 	requests := make([]*http.Request, count)
 	for i := range requests {
 		header, body := payloads[i%len(payloads)].request(i)
 		if requests[i], err = http.NewRequestWithContext(ctx, http.MethodPost, "/webhooks/github", bytes.NewReader(body)); err != nil {
-			return 0, 0, err
+			return out, err
 		}
 		requests[i].Header = header
 	}
 	before, err := commits(folder)
 	if err != nil {
-		return 0, 0, err
+		return out, err
 	}
 	errs := make([]error, callers)
 	start := time.Now()
@@ -155,9 +155,10 @@ func handled(ctx context.Context, folder string, payloads []payload, count, call
 		}
 		return errs[caller] == nil
 	})
-	took = time.Since(start)
+	out.took = time.Since(start)
 	after, err := commits(folder)
-	return took, float64(count) / float64(after-before), errors.Join(errors.Join(errs...), err)
+	out.group = float64(count) / float64(after-before)
+	return out, errors.Join(errors.Join(errs...), err)
 }
 
 // inTurn has callers do count things at once, each the next that nobody has begun,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -9,12 +10,13 @@ import (
 	"io"
 	"math"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -98,11 +100,14 @@ func (c *config) measure(ctx context.Context, w io.Writer) (err error) {
 		return err
 	}
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tab, "what\ta second\tquartiles\tin a transaction")
+	fmt.Fprintln(tab, "what\ta second\tquartiles\tin a transaction\tprocessor time, µs a delivery")
 	for _, r := range t.sides() {
-		fmt.Fprintf(tab, "%s\t%.0f\t%.0f..%.0f\t%.1f\n", r.name, quantile(r.rates, 0.5), quantile(r.rates, 0.25), quantile(r.rates, 0.75), quantile(r.group, 0.5))
+		fmt.Fprintf(tab, "%s\t%.0f\t%.0f..%.0f\t%.1f\t%.0f", r.name, quantile(r.rates, 0.5), quantile(r.rates, 0.25), quantile(r.rates, 0.75), quantile(r.group, 0.5), quantile(r.used, 0.5))
+		if sent := quantile(r.sent, 0.5); sent > 0 {
+			fmt.Fprintf(tab, ", and %.0f of the sender", sent)
+		}
+		fmt.Fprintln(tab)
 	}
-	fmt.Fprintf(tab, "\nprocessor time of the server, its start included\t%.0f µs a delivery\n", 1e6*quantile(t.used, 0.5))
 	fmt.Fprintln(tab)
 	fmt.Fprintf(tab, "at %d a second for %s\tp50\tp99\tmax\n", c.rate, c.steady)
 	fmt.Fprintf(tab, "from when it was due to the 202\t%s\t%s\t%s\n\n", ms(s.at(0.5)), ms(s.at(0.99)), ms(s.at(1)))
@@ -119,6 +124,7 @@ func (c *config) measure(ctx context.Context, w io.Writer) (err error) {
 		got  float64
 	}{
 		{"over HTTP, to SQLite's best with groups as large", ratio(t.accepted, t.acceptedBest)},
+		{"a handler over HTTP that only reads and stores, to SQLite's best with groups as large", ratio(t.bare, t.acceptedBest)},
 		{"the handler, without network and sender, to SQLite's best with groups as large", ratio(t.handled, t.handledBest)},
 		{"the store alone, to SQLite's best with groups as large", ratio(t.direct, t.directBest)},
 		{"the store alone, to SQLite's best, one group for all", ratio(t.direct, t.fullBest)},
@@ -136,23 +142,38 @@ type side struct {
 	name  string
 	rates []float64 // deliveries a second
 	group []float64 // deliveries in a transaction
+	// used is the processor time of a delivery in microseconds, sent that of who
+	// sends it over HTTP.
+	used, sent []float64
 }
 
-func (s *side) add(deliveries int, took time.Duration, group float64) {
-	s.rates = append(s.rates, float64(deliveries)/took.Seconds())
-	s.group = append(s.group, group)
+// outcome is what one side took for all deliveries of a round.
+type outcome struct {
+	took  time.Duration
+	group float64       // deliveries in a transaction
+	used  time.Duration // processor time of another process that did the work; 0 is none
+}
+
+func (s *side) add(deliveries int, o outcome, self time.Duration) {
+	a := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) / float64(deliveries) }
+	if o.used == 0 {
+		o.used, self = self, 0
+	}
+	s.rates = append(s.rates, float64(deliveries)/o.took.Seconds())
+	s.group = append(s.group, o.group)
+	s.used, s.sent = append(s.used, a(o.used)), append(s.sent, a(self))
 }
 
 type throughput struct {
 	accepted, acceptedBest side // over HTTP, and SQLite's best with groups as large
+	bare                   side // over HTTP, by a handler that only reads and stores
 	handled, handledBest   side // by the handler itself
 	direct, directBest     side // into the store itself
 	fullBest               side // SQLite's best where every connection is in each group
-	used                   []float64
 }
 
 func (t *throughput) sides() []*side {
-	return []*side{&t.accepted, &t.acceptedBest, &t.handled, &t.handledBest, &t.direct, &t.directBest, &t.fullBest}
+	return []*side{&t.accepted, &t.acceptedBest, &t.bare, &t.handled, &t.handledBest, &t.direct, &t.directBest, &t.fullBest}
 }
 
 // ratio is the median of one side's rate to another's in the same round.
@@ -179,6 +200,7 @@ func (c *config) throughput(ctx context.Context) (*throughput, error) {
 	t := &throughput{
 		accepted:     side{name: fmt.Sprintf("accepted over HTTP, %d connections", c.connections)},
 		acceptedBest: side{name: "  SQLite's best with groups as large"},
+		bare:         side{name: fmt.Sprintf("stored unread over HTTP, %d connections", c.connections)},
 		handled:      side{name: fmt.Sprintf("accepted by the handler, %d callers", c.connections)},
 		handledBest:  side{name: "  SQLite's best with groups as large"},
 		direct:       side{name: fmt.Sprintf("accepted by the store alone, %d callers", c.connections)},
@@ -189,17 +211,18 @@ func (c *config) throughput(ctx context.Context) (*throughput, error) {
 		var now throughput
 		want := ""
 		// in runs one side on a new database and holds its rows to the others'.
-		in := func(s *side, fn func(folder string) (took time.Duration, group float64, err error)) error {
+		in := func(s *side, fn func(folder string) (outcome, error)) error {
 			folder, err := os.MkdirTemp(c.folder, "db-")
 			if err != nil {
 				return err
 			}
 			runtime.GC()
-			took, group, err := fn(folder)
+			before := processorTime()
+			o, err := fn(folder)
 			if err != nil {
 				return err
 			}
-			s.add(c.deliveries, took, group)
+			s.add(c.deliveries, o, processorTime()-before)
 			got, err := rows(ctx, folder)
 			if err == nil && want != "" && got != want {
 				err = fmt.Errorf("not the same rows: %s, and %s", want, got)
@@ -209,65 +232,66 @@ func (c *config) throughput(ctx context.Context) (*throughput, error) {
 		}
 		inBest := func(s *side, group float64) error {
 			size := int(math.Ceil(group))
-			return in(s, func(folder string) (time.Duration, float64, error) {
+			return in(s, func(folder string) (outcome, error) {
 				took, err := best(ctx, folder, made, size)
-				return took, float64(size), err
+				return outcome{took: took, group: float64(size)}, err
 			})
 		}
-		if err := in(&now.accepted, func(folder string) (time.Duration, float64, error) {
-			took, used, group, err := c.accepted(ctx, folder, requests)
-			now.used = append(now.used, used.Seconds()/float64(c.deliveries))
-			return took, group, err
-		}); err != nil {
-			return nil, err
-		}
-		if err := inBest(&now.acceptedBest, now.accepted.group[0]); err != nil {
-			return nil, err
-		}
-		if err := in(&now.handled, func(folder string) (time.Duration, float64, error) {
-			return handled(ctx, folder, c.payloads, c.deliveries, c.connections)
-		}); err != nil {
-			return nil, err
-		}
-		if err := inBest(&now.handledBest, now.handled.group[0]); err != nil {
-			return nil, err
-		}
-		if err := in(&now.direct, func(folder string) (time.Duration, float64, error) { return direct(ctx, folder, made, c.connections) }); err != nil {
-			return nil, err
-		}
-		if err := inBest(&now.directBest, now.direct.group[0]); err != nil {
-			return nil, err
-		}
-		if err := inBest(&now.fullBest, float64(c.connections)); err != nil {
-			return nil, err
+		for _, step := range []func() error{
+			func() error {
+				return in(&now.accepted, func(folder string) (outcome, error) { return c.accepted(ctx, folder, requests, 0) })
+			},
+			func() error { return inBest(&now.acceptedBest, now.accepted.group[0]) },
+			func() error {
+				return in(&now.bare, func(folder string) (outcome, error) { return c.accepted(ctx, folder, requests, c.deliveries) })
+			},
+			func() error {
+				return in(&now.handled, func(folder string) (outcome, error) {
+					return handled(ctx, folder, c.payloads, c.deliveries, c.connections)
+				})
+			},
+			func() error { return inBest(&now.handledBest, now.handled.group[0]) },
+			func() error {
+				return in(&now.direct, func(folder string) (outcome, error) { return direct(ctx, folder, made, c.connections) })
+			},
+			func() error { return inBest(&now.directBest, now.direct.group[0]) },
+			func() error { return inBest(&now.fullBest, float64(c.connections)) },
+		} {
+			if err := step(); err != nil {
+				return nil, err
+			}
 		}
 		if round < 0 {
 			continue
 		}
-		t.used = append(t.used, now.used...)
 		for i, s := range t.sides() {
 			s.rates = append(s.rates, now.sides()[i].rates...)
 			s.group = append(s.group, now.sides()[i].group...)
+			s.used, s.sent = append(s.used, now.sides()[i].used...), append(s.sent, now.sides()[i].sent...)
 		}
 	}
 	return t, nil
 }
 
-// accepted sends the requests to a new server and returns how long that took, the
-// server's processor time in all, and how many deliveries a transaction had in the
-// mean.
-func (c *config) accepted(ctx context.Context, folder string, requests [][]byte) (took, used time.Duration, group float64, err error) {
-	s, err := startServer(ctx, folder)
+// accepted sends the requests to a new server. With a number of deliveries the server
+// is one that only reads and stores.
+func (c *config) accepted(ctx context.Context, folder string, requests [][]byte, unread int) (out outcome, err error) {
+	s, err := startServer(ctx, folder, unread)
 	if err != nil {
-		return 0, 0, 0, err
+		return out, err
 	}
+	defer func() { err = errors.Join(err, s.stop()) }()
 	senders, err := dial(ctx, s.addr, c.connections)
 	if err != nil {
-		return 0, 0, 0, errors.Join(err, s.stop())
+		return out, err
 	}
 	before, err := commits(folder)
 	if err != nil {
-		return 0, 0, 0, errors.Join(err, s.stop())
+		return out, err
+	}
+	usedBefore, err := s.used()
+	if err != nil {
+		return out, err
 	}
 	errs := make([]error, len(senders))
 	start := time.Now()
@@ -275,14 +299,18 @@ func (c *config) accepted(ctx context.Context, folder string, requests [][]byte)
 		errs[i] = senders[i].send(requests[n])
 		return errs[i] == nil
 	})
-	took = time.Since(start)
-	after, err := commits(folder)
+	out.took = time.Since(start)
+	used, err := s.used()
+	after, err2 := commits(folder)
 	for _, sender := range senders {
 		_ = sender.conn.Close() // everything was answered
 	}
-	err = errors.Join(errors.Join(errs...), err, s.stop())
-	return took, s.used(), float64(len(requests)) / float64(after-before), err
+	out.used, out.group = used-usedBefore, float64(len(requests))/float64(after-before)
+	return out, errors.Join(errors.Join(errs...), err, err2)
 }
+
+// maxRun is how long a connection may be used at most.
+const maxRun = 10 * time.Minute
 
 // sender is a connection that is kept.
 type sender struct {
@@ -298,32 +326,50 @@ func dial(ctx context.Context, addr string, count int) ([]*sender, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := conn.SetDeadline(time.Now().Add(maxRun)); err != nil {
+			return nil, err
+		}
 		out[i] = &sender{conn: conn, in: bufio.NewReader(conn)}
 	}
 	return out, nil
 }
 
-// send sends one delivery and waits until it is accepted.
+// send sends one delivery and waits until it is accepted. It reads no more of the
+// answer than it must: what the sender takes of the processor the server does not
+// have.
 func (s *sender) send(request []byte) error {
-	if err := s.conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		return err
-	}
 	if _, err := s.conn.Write(request); err != nil {
 		return err
 	}
-	resp, err := http.ReadResponse(s.in, nil)
+	const accepted = "HTTP/1.1 202 "
+	status, err := s.in.ReadSlice('\n')
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
+	if !strings.HasPrefix(string(status), accepted) {
+		rest, _ := s.in.Peek(s.in.Buffered())
+		return fmt.Errorf("%s%s", status, rest)
 	}
-	if resp.StatusCode != http.StatusAccepted {
-		return fmt.Errorf("%s: %s", resp.Status, body)
+	length := -1
+	for {
+		line, err := s.in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if len(line) <= len("\r\n") {
+			break
+		}
+		if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
+	if length < 0 {
+		return errors.New("an answer without Content-Length")
+	}
+	_, err = s.in.Discard(length)
+	return err
 }
 
 // steady is what a steady load did.
@@ -343,7 +389,7 @@ func (c *config) steadily(ctx context.Context) (*steady, error) {
 	}
 	count := int(float64(c.rate) * c.steady.Seconds())
 	requests := wires(c.payloads, 0, count)
-	s, err := startServer(ctx, folder)
+	s, err := startServer(ctx, folder, 0)
 	if err != nil {
 		return nil, err
 	}

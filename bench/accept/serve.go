@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -12,15 +13,23 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/rules"
 )
 
-// serveEnv has the folder of the process that serves.
-const serveEnv = "SALLYPORT_BENCH_SERVE"
+const (
+	// serveEnv has the folder of the process that serves.
+	serveEnv = "SALLYPORT_BENCH_SERVE"
+	// unreadEnv has how many deliveries the process stores without reading them, if
+	// it is one that does.
+	unreadEnv = "SALLYPORT_BENCH_UNREAD"
+)
 
 func database(folder string) string { return filepath.Join(folder, "sallyport.db") }
 
@@ -33,6 +42,9 @@ func serve(folder string, stdin io.Reader, stdout io.Writer) error {
 		return err
 	}
 	h, err := newHandler(s)
+	if count := os.Getenv(unreadEnv); count != "" && err == nil {
+		h, err = newUnread(s, count)
+	}
 	if err != nil {
 		return err
 	}
@@ -57,6 +69,39 @@ func serve(folder string, stdin io.Reader, stdout io.Writer) error {
 	return s.Close()
 }
 
+// newUnread is a handler that only takes a body off the connection and stores what
+// was made of it beforehand: what HTTP and the store cost whoever looks at nothing.
+func newUnread(s *store.Store, count string) (http.Handler, error) {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return nil, err
+	}
+	payloads, err := load(os.Getenv("SALLYPORT_WEBHOOKS"))
+	if err != nil {
+		return nil, err
+	}
+	made := map[string]rules.Delivery{}
+	for i := range n {
+		d, err := capture(payloads[i%len(payloads)], i)
+		if err != nil {
+			return nil, err
+		}
+		made[d.ID] = d
+	}
+	runtime.GC()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		if _, err := s.Accept(r.Context(), made[r.Header.Get("X-GitHub-Delivery")]); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		w.WriteHeader(http.StatusAccepted)
+	}), nil
+}
+
 // server is a process that serves, seen from outside.
 type server struct {
 	cmd   *exec.Cmd
@@ -64,13 +109,18 @@ type server struct {
 	addr  string
 }
 
-func startServer(ctx context.Context, folder string) (*server, error) {
+// startServer starts a process that serves, with a number of deliveries one that
+// stores so many without reading them.
+func startServer(ctx context.Context, folder string, unread int) (*server, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	s := &server{cmd: exec.CommandContext(ctx, self)}
 	s.cmd.Env = append(os.Environ(), serveEnv+"="+folder)
+	if unread > 0 {
+		s.cmd.Env = append(s.cmd.Env, unreadEnv+"="+strconv.Itoa(unread))
+	}
 	s.cmd.Stderr = os.Stderr
 	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -95,9 +145,30 @@ func (s *server) stop() error {
 	return s.cmd.Wait()
 }
 
-// used is the processor time that the process took in all, once it is stopped.
-func (s *server) used() time.Duration {
-	return s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime()
+// used is the processor time that the process took so far, from Linux's /proc, whose
+// ticks are hundredths of a second.
+func (s *server) used() (time.Duration, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// The name, in brackets, is field 2; the times in user and kernel mode are 14 and 15.
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/…/stat has %d fields after the name", len(fields))
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	kernel, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+kernel) * 10 * time.Millisecond, errors.Join(err, err2)
+}
+
+// processorTime is what this process took so far.
+func processorTime() time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 // commits is how many transactions an open database has had: the counter iChange of

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -28,8 +29,9 @@ const (
 type delivery struct {
 	*rules.Delivery
 
-	body []byte
-	cfg  *Config
+	body    []byte
+	cfg     *Config
+	decoder *decoder
 	envelope
 	// check is the check that the event is about, if it is about one.
 	check *Check
@@ -100,12 +102,12 @@ func events() map[string]maker {
 	}
 }
 
-// read fills a delivery from its body. The body must be one JSON object without
+// fill fills a delivery from its body. The body must be one JSON object without
 // a name that is there twice, at any depth: two readers could see two different
 // events in it.
-func read(d *rules.Delivery, body []byte, cfg *Config, makers map[string]maker) (*Check, rules.RunID, error) {
-	x := &delivery{Delivery: d, body: body, cfg: cfg}
-	if m := makers[d.Event]; m != nil {
+func (h *handler) fill(d *rules.Delivery, body []byte) (*Check, rules.RunID, error) {
+	x := &delivery{Delivery: d, body: body, cfg: &h.cfg, decoder: &h.decoder}
+	if m := h.makers[d.Event]; m != nil {
 		err := m(x)
 		return x.check, x.known, err
 	}
@@ -123,18 +125,8 @@ func short(s string) bool { return len(s) <= maxText && !strings.ContainsAny(s, 
 // into decodes the body and takes over its envelope. Members that nobody asks for
 // are left alone: GitHub adds some without notice.
 func (d *delivery) into(v any, e *envelope) error {
-	if err := json.Unmarshal(d.body, v); err != nil {
-		// The text of such an error can hold parts of the body: say where, not what.
-		var syntax *jsontext.SyntacticError
-		var semantic *json.SemanticError
-		switch {
-		case errors.As(err, &syntax):
-			return fmt.Errorf("not JSON at byte %d", syntax.ByteOffset)
-		case errors.As(err, &semantic):
-			return fmt.Errorf("an unexpected kind of value at byte %d", semantic.ByteOffset)
-		default:
-			return errors.New("not JSON of this event")
-		}
+	if err := d.decoder.decode(d.body, v); err != nil {
+		return err
 	}
 	d.envelope = *e
 	d.Delivery.Action = e.Action
@@ -172,15 +164,16 @@ func (d *delivery) markAt(k rules.WorkKey, p rules.Priority) error {
 	return nil
 }
 
-// fact adds a fact of the event. Its key is the body's hash: the same body is the
-// same fact, whatever the headers say.
+// fact adds a fact of the event. Its key is the body's SHA-256: the same body is the
+// same fact, whatever the headers say and whichever secret it was signed with.
 func (d *delivery) fact(kind rules.FactKind, subject rules.WorkKey, v any) error {
 	payload, err := json.Marshal(v, json.Deterministic(true))
 	if err != nil {
 		return err
 	}
+	sum := sha256.Sum256(d.body)
 	d.Facts = append(d.Facts, rules.EventFact{
-		Kind: kind, Key: hex.EncodeToString(d.BodyHash[:]), Subject: subject, Repository: d.Delivery.Repository,
+		Kind: kind, Key: hex.EncodeToString(sum[:]), Subject: subject, Repository: d.Delivery.Repository,
 		Event: d.Event, Action: d.Delivery.Action, Sender: d.envelope.Sender.ID, Payload: payload,
 	})
 	return nil

@@ -322,6 +322,20 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// A body that comes again signed with the other secret is another delivery, and the
+// same fact.
+func TestReplayUnderTheOtherSecret(t *testing.T) {
+	m := &memory{}
+	h := newHandler(t, m, "new", "old")
+	body := clicked(app)
+	for i, c := range []struct{ key, status string }{{"old", "accepted"}, {"old", "known"}, {"new", "accepted"}, {"new", "known"}} {
+		w := serve(h, request("check_run", body, header("X-Hub-Signature-256", sign(c.key, body))))
+		if w.Code != 202 || !strings.Contains(w.Body.String(), `"`+c.status+`"`) || len(m.facts) != 1 || len(m.marks) != 1 {
+			t.Errorf("%d, signed with %q: %d %s with %d facts and %d marks, want %s with 1 and 1", i, c.key, w.Code, w.Body, len(m.facts), len(m.marks), c.status)
+		}
+	}
+}
+
 func TestClickOnAnothersButton(t *testing.T) {
 	m := &memory{}
 	if w := serve(newHandler(t, m), request("check_run", clicked(app+1))); w.Code != 202 || m.calls != 0 {
