@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"regexp"
 	"strconv"
 	"strings"
@@ -41,6 +42,9 @@ const (
 	// trustSeconds is the longest life of a token that Kubernetes is told to take; the
 	// server signs none of more than ten minutes.
 	trustSeconds = 900
+	// vaultSkew is how many seconds Vault's clock may be behind ours and ahead of it: it
+	// refuses a token whose iat is later than its own clock, and iat is when we signed.
+	vaultSkew = 10
 )
 
 // trustLife is how long a token of a target lives, for people.
@@ -123,6 +127,7 @@ func awsRecipe(c *trustedCredential) recipe {
 		Notes: []string{
 			"AWS reads " + c.Issuer + "/.well-known/openid-configuration from the internet: it must be reachable there.",
 			"The server makes the exchange: the session's own policy denies everything from the lease's deadline on. AWS makes no session shorter than 15 minutes, and nothing ends one before that deadline.",
+			"To hold the role to one deployment, add that one's aws:RequestTag/sha or sts:SourceIdentity to StringEquals; the attempt is no tag.",
 			"A session that may assume another role outlives the deadline in it: give this role no sts:AssumeRole.",
 			"A role has one trust policy: keep a statement for each credential that opens it, and take out every one that trusts GitHub's own issuer, which asks nobody.",
 		},
@@ -220,8 +225,12 @@ func vaultRecipe(c *trustedCredential, repository rules.RepositoryID) recipe {
 	}
 	policy := "sallyport-" + strings.ToLower(c.Credential)
 	claims := map[string]string{"sha": "sha", "run_id": "run_id"}
+	// Exact values, unless there must be an approval, whichever it is: only a glob says
+	// that. The other values have no asterisk, which LoadTargets refuses in a name.
+	kind, approval, one := "string", map[string]string{}, "sha or run_attempt"
 	if c.Tier != rules.TierAuto {
 		claims["approval_id"], claims["approver_ids"] = "approval_id", "approver_ids"
+		kind, approval["approval_id"], one = "glob", "*", "sha, run_attempt or approver_ids"
 	}
 	write := func(path string, v any) string {
 		// Each line of indented JSON begins with a blank, a brace or a bracket: none ends it.
@@ -236,11 +245,15 @@ func vaultRecipe(c *trustedCredential, repository rules.RepositoryID) recipe {
 		}{c.Issuer, c.Issuer, []string{"RS256", "ES256"}})}},
 		Notes: []string{
 			"The Vault token lives " + shortDuration(life) + " at most. The job ends it sooner by auth/token/revoke-self, which revokes its leases too; Sallyport cannot.",
-			"Vault takes the same token of ours as often as it is shown, until it expires: -1 turns its leeways off, by default it takes one up to 3m30s later. So both clocks must agree.",
+			"Vault takes the same token of ours as often as it is shown, until " + strconv.Itoa(vaultSkew) + "s after it expires. It refuses one if its clock is more than " + strconv.Itoa(vaultSkew) + "s behind the server's: clock_skew_leeway is both, and a minute by default.",
+			"To hold the role to one deployment, add that one's " + one + " to bound_claims.",
+			"If the server's certificate is of a private CA, add the CA's to the config as oidc_discovery_ca_pem.",
 			"What it opens is your Vault policy " + policy + ". For OpenBao write bao in place of vault.",
 		},
 	}
 	for _, s := range c.Subjects {
+		bound := map[string]string{"repository_id": strconv.FormatInt(int64(repository), 10), "environment": s.Environment, "tier": string(c.Tier)}
+		maps.Copy(bound, approval)
 		name, what := c.Credential, "the role"
 		if len(c.Subjects) > 1 {
 			name, what = c.Credential+"-"+short(s.Subject), "the role for environment "+s.Environment
@@ -261,8 +274,8 @@ func vaultRecipe(c *trustedCredential, repository rules.RepositoryID) recipe {
 			Policies   []string          `json:"token_policies"`
 		}{
 			"jwt", "sub", []string{c.Audience}, s.Subject,
-			"string", map[string]string{"repository_id": strconv.FormatInt(int64(repository), 10), "environment": s.Environment, "tier": string(c.Tier)}, claims,
-			-1, -1, -1,
+			kind, bound, claims,
+			-1, -1, vaultSkew, // the first two are for tokens without exp or nbf; ours have both
 			"service", strconv.Itoa(int(life/time.Second)) + "s", []string{policy},
 		})})
 	}
@@ -287,8 +300,10 @@ func kubernetesRecipe(c *trustedCredential, repository rules.RepositoryID) (reci
 		{"claims.tier == " + quoted(string(c.Tier)), "another tier"},
 		{"claims.exp - claims.iat <= " + strconv.Itoa(trustSeconds), "it lives too long"},
 	}
+	deployment := "To hold it to one deployment, add a rule for that one's sha or run_attempt"
 	if c.Tier != rules.TierAuto {
 		rulesOf = append(rulesOf, rule{`has(claims.approval_id) && claims.approval_id != ""`, "nobody approved it"})
+		deployment += `, or for a person: "ID" in claims.approver_ids.split(",")`
 	}
 	type username struct {
 		Claim  string `yaml:"claim"`
@@ -324,6 +339,8 @@ func kubernetesRecipe(c *trustedCredential, repository rules.RepositoryID) (reci
 		Notes: []string{
 			"The token is the credential: it lives " + c.life + " (the target's ttl, 10m at most), nothing revokes it sooner, and the API server takes it as often as it is shown. An exec, a port-forward or a watch that began before goes on.",
 			"The subject is the user's name: what it may do is in a RoleBinding for that user.",
+			deployment + ".",
+			"If the server's certificate is of a private CA, add the CA's as certificateAuthority below issuer.",
 			"The file has one authenticator for each issuer: where several credentials come here, list their audiences with audienceMatchPolicy: MatchAny, and join their rules with ||. Before Kubernetes 1.34 write v1beta1.",
 		},
 	}, nil

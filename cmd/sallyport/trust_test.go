@@ -147,7 +147,8 @@ func TestTrustHostileNames(t *testing.T) {
 				Subject   string            `json:"bound_subject"`
 				Audiences []string          `json:"bound_audiences"`
 				Claims    map[string]string `json:"bound_claims"`
-				Leeway    int               `json:"expiration_leeway"`
+				Kind      string            `json:"bound_claims_type"`
+				Skew      int               `json:"clock_skew_leeway"`
 			}
 			if err := json.Unmarshal([]byte(calls[len(calls)-1].input), &config); err != nil {
 				t.Fatalf("%v: %q", err, calls)
@@ -155,8 +156,17 @@ func TestTrustHostileNames(t *testing.T) {
 			if i != 1 {
 				continue
 			}
-			if config.Subject != sub || !slices.Equal(config.Audiences, []string{audience}) || config.Claims["environment"] != hostileEnvironment || config.Claims["repository_id"] != "1" || config.Leeway != -1 {
+			if config.Subject != sub || !slices.Equal(config.Audiences, []string{audience}) || config.Claims["environment"] != hostileEnvironment || config.Claims["repository_id"] != "1" || config.Skew != 10 {
 				t.Errorf("%+v", config)
+			}
+			// Any approval will do, and of nothing else any value.
+			if config.Kind != "glob" || config.Claims["approval_id"] != "*" || len(config.Claims) != 4 || config.Claims["tier"] != "human" {
+				t.Errorf("%+v", config)
+			}
+			for name, value := range config.Claims {
+				if name != "approval_id" && strings.Contains(value, "*") {
+					t.Errorf("%s may be like %q", name, value)
+				}
 			}
 			if path := calls[0].args[2]; path != "auth/sallyport/role/c-"+short(sub) {
 				t.Errorf("the role is %q", path)
@@ -306,6 +316,16 @@ func TestCheckTrustURL(t *testing.T) {
 	} {
 		if checkTrustURL(bad) == nil {
 			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+// The names that Vault compares as patterns are plain: with an asterisk in one, another
+// environment would do too.
+func TestTrustRefusesPatterns(t *testing.T) {
+	for _, env := range []string{"*", "prod*", "prod-[ab]", "prod?"} {
+		if out, code, said := runTrust(t, []string{env}, "token: {audience: x}"); code != ExitUsage || len(out.Credentials) > 0 || !strings.Contains(said, "plain name") {
+			t.Errorf("%q: exit code %d, %+v, %q", env, code, out, said)
 		}
 	}
 }
