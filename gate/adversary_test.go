@@ -60,6 +60,7 @@ func TestAdversary(t *testing.T) {
 	if len(all) < 60 {
 		t.Errorf("%d cases, want at least 60", len(all))
 	}
+	both := newAgreement(t, len(all), 290)
 	names := map[string]bool{}
 	for _, a := range all {
 		if names[a.name] || len(a.codes) == 0 {
@@ -84,6 +85,7 @@ func TestAdversary(t *testing.T) {
 				if a.sees != nil {
 					a.sees(w, p)
 				}
+				both.onChange(w, a.name+" (attack)", p)
 			})
 			t.Run("control", func(t *testing.T) {
 				w := a.world(t)
@@ -92,6 +94,7 @@ func TestAdversary(t *testing.T) {
 				if got, text := w.ours(p.Head()); got != "success" {
 					t.Errorf("without the attack it does not pass either: %q\n%s", got, text)
 				}
+				both.onChange(w, a.name+" (control)", p)
 			})
 		})
 	}

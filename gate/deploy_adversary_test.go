@@ -128,6 +128,7 @@ func TestDeployAdversary(t *testing.T) {
 	if len(all) < 70 {
 		t.Errorf("%d cases, want at least 70", len(all))
 	}
+	both := newAgreement(t, len(all), 110)
 	names := map[string]bool{}
 	for _, a := range all {
 		if names[a.name] {
@@ -152,6 +153,7 @@ func TestDeployAdversary(t *testing.T) {
 				if a.sees != nil {
 					a.sees(w, d)
 				}
+				both.onDeployment(w, a.name+" (attack)", a.policy, d)
 			})
 			t.Run("control", func(t *testing.T) {
 				w := a.world(t)
@@ -160,6 +162,7 @@ func TestDeployAdversary(t *testing.T) {
 				if status, _ := d.Job("deploy").Status(); !d.through() || status == "waiting" {
 					t.Errorf("without the attack it does not go on either: the job is %s\n%s", status, d.says())
 				}
+				both.onDeployment(w, a.name+" (control)", a.policy, d)
 			})
 		})
 	}

@@ -25,9 +25,6 @@ const (
 // where a decision hangs on it is it read at all.
 const protectionLife = 5 * time.Minute
 
-// actionsApp is the slug of the App that workflow jobs are check runs of.
-const actionsApp rules.Slug = "github-actions"
-
 // readings are the facts about one head that cost requests of their own, kept with
 // the pull request so that no look asks for them again. All but the protection
 // cannot change as long as the head does not.
@@ -65,7 +62,8 @@ func (g *Gate) judge(ctx context.Context, at *place, policies rules.Policies, p 
 	if err := g.pushers(ctx, at, c, r); err != nil {
 		return rules.Decision{}, err
 	}
-	if err := g.standing(ctx, at, p); err != nil {
+	var err error
+	if c.StandingHeads, err = at.StandingHeads(ctx, p); err != nil {
 		return rules.Decision{}, err
 	}
 	r.apply(p)
@@ -82,7 +80,7 @@ func (g *Gate) judge(ctx context.Context, at *place, policies rules.Policies, p 
 			if err := g.members(ctx, at, policies, c); err != nil {
 				return d, err
 			}
-		case has(d, codeCheckWorkflow) && r.unknownJobs(p) != nil:
+		case has(d, codeCheckWorkflow) && len(r.unknownJobs(p)) > 0:
 			if err := g.jobs(ctx, at, p, r); err != nil {
 				return d, err
 			}
@@ -120,35 +118,11 @@ func has(d rules.Decision, code rules.Code) bool {
 
 // apply puts the readings into the facts.
 func (r *readings) apply(p *github.Pull) {
-	c := &p.Change
-	for i := range p.CheckRuns {
-		if i < len(c.Checks) && c.Checks[i].Name == p.CheckRuns[i].Name {
-			c.Checks[i].Workflow = r.Workflows[p.CheckRuns[i].ID]
-		}
-	}
-	for i := range c.Files {
-		c.Files[i].Mode = r.Modes[c.Files[i].Path]
-	}
+	p.SetWorkflows(r.Workflows)
+	p.SetModes(r.Modes)
 	if r.Protection != nil {
-		c.BaseGuarded, c.RequiredChecks = r.Protection.Guarded, nil
-		for _, k := range r.Protection.Required {
-			c.RequiredChecks = append(c.RequiredChecks, named(k, p.CheckRuns))
-		}
-		if r.Protection.Required != nil && c.RequiredChecks == nil {
-			c.RequiredChecks = []rules.RequiredCheck{} // known to be none
-		}
+		p.SetProtection(*r.Protection)
 	}
-}
-
-// named is a required check with the name of its App, of which a branch's protection
-// tells the number alone: one that has reported is known by name.
-func named(k rules.RequiredCheck, runs []github.CheckRun) rules.RequiredCheck {
-	for _, r := range runs {
-		if k.App != "" && k.App == github.AppNumber(r.AppID) {
-			k.App = r.App
-		}
-	}
-	return k
 }
 
 // pushers finds who pushed: in the events that came, and in the activity of the
@@ -230,67 +204,6 @@ func askPushers(ctx context.Context, at *place, c *rules.Change, r *readings) er
 	return nil
 }
 
-// standing finds earlier heads at which an approval still stands: all that came
-// since are merges of the base, signed by GitHub, that leave the blobs of the
-// changed files as they were.
-func (g *Gate) standing(ctx context.Context, at *place, p *github.Pull) error {
-	c := &p.Change
-	given := map[rules.SHA]bool{}
-	for _, r := range c.Reviews {
-		if r.State == rules.ReviewApproved && r.User.Type == rules.ActorUser && r.SHA.Valid() && r.SHA != c.Head.SHA {
-			given[r.SHA] = true
-		}
-	}
-	if len(given) == 0 || c.CommitsComplete != rules.Yes || c.FilesComplete != rules.Yes {
-		return nil
-	}
-	own := map[rules.SHA]bool{}
-	for _, m := range c.Commits {
-		own[m.SHA] = true
-	}
-	var head *github.Tree
-	for sha := c.Head.SHA; ; {
-		parents := p.Links[sha]
-		if len(parents) != 2 || !p.GitHubSigned[sha] || own[parents[1]] {
-			return nil
-		}
-		sha = parents[0]
-		if !given[sha] {
-			continue
-		}
-		if head == nil {
-			t, err := at.Tree(ctx, c.Head.SHA)
-			if err != nil {
-				return fmt.Errorf("reading the head's files: %w", err)
-			}
-			head = &t
-		}
-		before, err := at.Tree(ctx, sha)
-		if err != nil {
-			return fmt.Errorf("reading the files at %s: %w", sha, err)
-		}
-		if sameBlobs(head, &before, c.Files) {
-			c.StandingHeads = append(c.StandingHeads, sha)
-		}
-	}
-}
-
-// sameBlobs reports whether two trees have the same at all changed paths. What was
-// truncated differs.
-func sameBlobs(a, b *github.Tree, files []rules.File) bool {
-	if a.Truncated || b.Truncated {
-		return false
-	}
-	for _, f := range files {
-		for _, path := range []string{f.Path, f.PreviousPath} {
-			if path != "" && a.Entries[path] != b.Entries[path] {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // asksMembers reports whether somebody gave an opinion that a team's members may
 // give.
 func asksMembers(policies rules.Policies, c *rules.Change) bool {
@@ -338,60 +251,35 @@ func (g *Gate) membersOf(ctx context.Context, at *place, policies rules.Policies
 	return nil
 }
 
-// unknownJobs are the runs of green checks of GitHub Actions that nobody asked
-// about yet.
-func (r *readings) unknownJobs(p *github.Pull) map[rules.RunID][]github.CheckRun {
-	var out map[rules.RunID][]github.CheckRun
-	for _, k := range p.CheckRuns {
-		if k.App != actionsApp || k.Conclusion != "success" {
-			continue
-		}
-		if _, known := r.Workflows[k.ID]; known || k.ID == 0 || k.RunID == 0 {
-			continue
-		}
-		if out == nil {
-			out = map[rules.RunID][]github.CheckRun{}
-		}
-		out[k.RunID] = append(out[k.RunID], k)
-	}
-	return out
+// unknownJobs are the green checks of GitHub Actions that nobody asked about yet.
+func (r *readings) unknownJobs(p *github.Pull) []github.CheckRun {
+	return slices.DeleteFunc(p.GreenJobs(), func(k github.CheckRun) bool {
+		_, known := r.Workflows[k.ID]
+		return known
+	})
 }
 
-// jobs finds of which workflow file's run at this head green checks are jobs. A
-// check run that a job forged is in no run's list of jobs.
+// jobs finds of which workflow file's run at this head green checks are jobs.
 func (g *Gate) jobs(ctx context.Context, at *place, p *github.Pull, r *readings) error {
+	found, err := at.CheckJobs(ctx, p.Change.Head.SHA, r.unknownJobs(p))
+	if err != nil {
+		return err
+	}
 	if r.Workflows == nil {
 		r.Workflows = map[rules.CheckRunID]string{}
 	}
-	for run, checks := range r.unknownJobs(p) {
-		jobs, err := at.Jobs(ctx, run)
-		if err != nil {
-			return fmt.Errorf("reading the jobs of run %d: %w", run, err)
-		}
-		for _, k := range checks {
-			workflow := ""
-			if slices.ContainsFunc(jobs.List, func(j github.Job) bool { return j.ID == k.ID && j.HeadSHA == p.Change.Head.SHA }) {
-				workflow = k.WorkflowPath
-			}
-			r.Workflows[k.ID] = workflow
-		}
+	for id, j := range found {
+		r.Workflows[id] = j.Workflow
 	}
 	return nil
 }
 
-// modes reads the modes of the changed files in the head's tree. Where the tree is
-// truncated a file that is not in it keeps an unknown mode, which is never taken
-// for an ordinary file.
+// modes reads the modes of the changed files.
 func (g *Gate) modes(ctx context.Context, at *place, c *rules.Change, r *readings) error {
-	tree, err := at.Tree(ctx, c.Head.SHA)
+	modes, err := at.Modes(ctx, c.Head.SHA, c.Files)
 	if err != nil {
-		return fmt.Errorf("reading the head's files: %w", err)
+		return err
 	}
-	r.Modes, r.ModesRead = map[string]string{}, true
-	for _, f := range c.Files {
-		if e, ok := tree.Entries[f.Path]; ok && !tree.Truncated {
-			r.Modes[f.Path] = e.Mode
-		}
-	}
+	r.Modes, r.ModesRead = modes, true
 	return nil
 }

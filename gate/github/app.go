@@ -66,38 +66,81 @@ func repositoryInfo(r *gh.Repository) RepositoryInfo {
 	}
 }
 
-// levels are permissions by name, as GitHub's JSON has them.
-func levels(p *gh.InstallationPermissions) map[string]string {
-	out := map[string]string{}
-	text, err := json.Marshal(p)
-	if err == nil {
-		_ = json.Unmarshal(text, &out) // a member that is no text is no level
+// levels are permissions by name, as GitHub's JSON has them: go-github's own type
+// leaves out those that are newer than it, such as merge_queues.
+type levels map[string]string
+
+// UnmarshalJSON takes what is a text: a member that is none is no level.
+func (l *levels) UnmarshalJSON(text []byte) error {
+	var all map[string]any
+	if err := json.Unmarshal(text, &all); err != nil {
+		return err
 	}
-	return out
+	*l = levels{}
+	for name, level := range all {
+		if s, ok := level.(string); ok {
+			(*l)[name] = s
+		}
+	}
+	return nil
+}
+
+// selfJSON is an App as GitHub shows it.
+type selfJSON struct {
+	ID          int64    `json:"id"`
+	Slug        string   `json:"slug"`
+	Owner       *gh.User `json:"owner"`
+	Permissions levels   `json:"permissions"`
+	Events      []string `json:"events"`
+}
+
+// installationJSON is an installation as GitHub shows it.
+type installationJSON struct {
+	ID          int64      `json:"id"`
+	Account     *gh.User   `json:"account"`
+	Selection   string     `json:"repository_selection"`
+	SuspendedAt *time.Time `json:"suspended_at"`
+	Permissions levels     `json:"permissions"`
+}
+
+// ask asks for something as the App itself.
+func (c *Client) ask(ctx context.Context, path string, out any) (*gh.Response, error) {
+	q, err := c.app.NewRequest(http.MethodGet, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.app.Do(ctx, q, out)
+	if err != nil {
+		return nil, c.understand(ctx, err)
+	}
+	return answer, nil
 }
 
 // Self is who the App is. It asks GitHub once. As long as the App is installed
-// nowhere its bot is not known.
+// nowhere its bot is not known. Inside a job it is no App at all.
 func (c *Client) Self(ctx context.Context) (App, error) {
+	if c.job != nil {
+		return App{}, nil
+	}
 	c.mu.Lock()
 	self := c.self
 	c.mu.Unlock()
 	if self != nil {
 		return *self, nil
 	}
-	a, _, err := c.app.Apps.Get(ctx, "")
-	if err != nil {
-		return App{}, c.understand(ctx, err)
+	var a selfJSON
+	if _, err := c.ask(ctx, "app", &a); err != nil {
+		return App{}, err
 	}
-	if rules.AppID(a.GetID()) != c.cfg.App {
-		return App{}, fmt.Errorf("GitHub says that this key is of App %d, not %d", a.GetID(), c.cfg.App)
+	if rules.AppID(a.ID) != c.cfg.App {
+		return App{}, fmt.Errorf("GitHub says that this key is of App %d, not %d", a.ID, c.cfg.App)
 	}
-	bot, err := c.bot(ctx, a.GetSlug())
+	bot, err := c.bot(ctx, a.Slug)
 	if err != nil {
-		return App{}, fmt.Errorf("asking for the account of %s[bot]: %w", a.GetSlug(), err)
+		return App{}, fmt.Errorf("asking for the account of %s[bot]: %w", a.Slug, err)
 	}
 	out := App{
-		ID: c.cfg.App, Slug: rules.Slug(a.GetSlug()), Owner: account(a.GetOwner()), Permissions: levels(a.Permissions), Events: a.Events, Bot: bot,
+		ID: c.cfg.App, Slug: rules.Slug(a.Slug), Owner: account(a.Owner), Permissions: a.Permissions, Events: a.Events, Bot: bot,
 	}
 	if bot.Known() {
 		c.mu.Lock()
@@ -137,10 +180,9 @@ func (c *Client) bot(ctx context.Context, slug string) (rules.Actor, error) {
 	return rules.Actor{}, failed
 }
 
-func installation(in *gh.Installation) Installation {
+func (in installationJSON) installation() Installation {
 	return Installation{
-		ID: rules.InstallationID(in.GetID()), Account: account(in.GetAccount()), Selection: in.GetRepositorySelection(),
-		Suspended: in.SuspendedAt != nil, Permissions: levels(in.Permissions),
+		ID: rules.InstallationID(in.ID), Account: account(in.Account), Selection: in.Selection, Suspended: in.SuspendedAt != nil, Permissions: in.Permissions,
 	}
 }
 
@@ -150,40 +192,42 @@ const maxPages = 100
 // Installations are all installations of the App.
 func (c *Client) Installations(ctx context.Context) ([]Installation, error) {
 	var out []Installation
-	o := &gh.ListOptions{PerPage: 100}
-	for range maxPages {
-		list, answer, err := c.app.Apps.ListInstallations(ctx, o)
+	for page, n := 1, 0; n < maxPages; n++ {
+		var list []installationJSON
+		answer, err := c.ask(ctx, fmt.Sprintf("app/installations?per_page=100&page=%d", page), &list)
 		if err != nil {
-			return nil, c.understand(ctx, err)
+			return nil, err
 		}
 		for _, in := range list {
-			out = append(out, installation(in))
+			out = append(out, in.installation())
 		}
-		if answer.NextPage == 0 {
+		if page = answer.NextPage; page == 0 {
 			return out, nil
 		}
-		o.Page = answer.NextPage
 	}
 	return nil, errTooLong
 }
 
-// Installation is one of them.
+// Installation is one of them. Inside a job it has no permission that is known.
 func (c *Client) Installation(ctx context.Context, id rules.InstallationID) (Installation, error) {
-	in, _, err := c.app.Apps.GetInstallation(ctx, int64(id))
-	if err != nil {
-		return Installation{}, c.understand(ctx, err)
+	if c.job != nil {
+		return Installation{ID: id}, nil
 	}
-	return installation(in), nil
+	var in installationJSON
+	if _, err := c.ask(ctx, fmt.Sprintf("app/installations/%d", id), &in); err != nil {
+		return Installation{}, err
+	}
+	return in.installation(), nil
 }
 
 // InstallationOf is the installation that reaches a repository.
 func (c *Client) InstallationOf(ctx context.Context, fullName string) (Installation, error) {
 	owner, name, _ := strings.Cut(fullName, "/")
-	in, _, err := c.app.Apps.FindRepositoryInstallation(ctx, owner, name)
-	if err != nil {
-		return Installation{}, c.understand(ctx, err)
+	var in installationJSON
+	if _, err := c.ask(ctx, "repos/"+url.PathEscape(owner)+"/"+url.PathEscape(name)+"/installation", &in); err != nil {
+		return Installation{}, err
 	}
-	return installation(in), nil
+	return in.installation(), nil
 }
 
 // Repositories are those that an installation reaches.

@@ -44,6 +44,7 @@ type budget struct {
 	// mu guards the rest. It is held for no request.
 	mu     sync.Mutex
 	until  time.Time // nothing goes out before
+	looked time.Time // when what other servers know was last asked for
 	pause  time.Duration
 	quotas map[string]quota // by resource
 }

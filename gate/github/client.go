@@ -64,10 +64,15 @@ type Config struct {
 	Transport http.RoundTripper
 	// Cache keeps answers; nil keeps none.
 	Cache Cache
+	// Shared is what is shared with the App's other servers; nil where there are none.
+	Shared Shared
 	// Now is the clock. Nil is time.Now.
 	Now func() time.Time
 	// Log is told of every request at debug level. Nil is silence.
 	Log *slog.Logger
+	// Seen is told of every request what became of it. It is called by many at once
+	// and must not wait. Nil is told nothing.
+	Seen func(Seen)
 	// UserAgent names the program; "" is "sallyport".
 	UserAgent string
 	// Spaced keeps what people see (reviews, comments, labels, merges) below GitHub's
@@ -82,6 +87,7 @@ type Client struct {
 	base    *url.URL
 	graphql string
 	app     *gh.Client // with the App's own token
+	job     *handle    // of a client inside a job: all requests have its token
 
 	// mu guards what follows. It is held for no request.
 	mu      sync.Mutex
@@ -112,6 +118,20 @@ func New(cfg Config) (*Client, error) {
 	if cfg.App <= 0 || cfg.Key.key == nil {
 		return nil, errors.New("github: an App's id and key are required")
 	}
+	c, err := newClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	h, err := c.open(c.apps(), 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	c.app = h.rest
+	return c, nil
+}
+
+// newClient makes a client that has nothing yet to prove who it is.
+func newClient(cfg Config) (*Client, error) {
 	cfg.BaseURL = strings.TrimSuffix(cmp.Or(cfg.BaseURL, DefaultBaseURL), "/")
 	base, err := url.Parse(cfg.BaseURL)
 	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
@@ -138,13 +158,7 @@ func New(cfg Config) (*Client, error) {
 	if before, ok := strings.CutSuffix(cfg.BaseURL, "/api/v3"); ok {
 		graphql = before + "/api/graphql"
 	}
-	c := &Client{cfg: cfg, base: base, graphql: graphql, handles: map[handleKey]*handle{}, budgets: map[rules.InstallationID]*budget{}, plainChecks: map[rules.InstallationID]time.Time{}}
-	h, err := c.open(c.apps(), 0, 0)
-	if err != nil {
-		return nil, err
-	}
-	c.app = h.rest
-	return c, nil
+	return &Client{cfg: cfg, base: base, graphql: graphql, handles: map[handleKey]*handle{}, budgets: map[rules.InstallationID]*budget{}, plainChecks: map[rules.InstallationID]time.Time{}}, nil
 }
 
 func loopback(host string) bool {
@@ -185,6 +199,9 @@ func (c *Client) open(auth http.RoundTripper, in rules.InstallationID, repositor
 // as is what requests of an installation are sent with, for one repository or, with
 // 0, for all of them.
 func (c *Client) as(in rules.InstallationID, repository rules.RepositoryID) (*handle, error) {
+	if c.job != nil {
+		return c.job, nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := handleKey{in, repository}

@@ -42,43 +42,14 @@ type Run struct {
 
 // Run reads a workflow run (https://docs.github.com/rest/actions/workflow-runs).
 func (r *Repository) Run(ctx context.Context, id rules.RunID) (Run, error) {
-	type repository struct {
-		ID rules.RepositoryID `json:"id"`
-	}
-	var a struct {
-		ID             rules.RunID `json:"id"`
-		Attempt        int         `json:"run_attempt"`
-		Path           string      `json:"path"`
-		Event          string      `json:"event"`
-		HeadSHA        rules.SHA   `json:"head_sha"`
-		HeadBranch     string      `json:"head_branch"`
-		Status         string      `json:"status"`
-		Conclusion     string      `json:"conclusion"`
-		Actor          *gh.User    `json:"actor"`
-		Triggering     *gh.User    `json:"triggering_actor"`
-		Repository     *repository `json:"repository"`
-		HeadRepository *repository `json:"head_repository"`
-		CreatedAt      time.Time   `json:"created_at"`
-		StartedAt      time.Time   `json:"run_started_at"`
-		URL            string      `json:"html_url"`
-	}
+	var a restRun
 	if _, err := r.get(ctx, fmt.Sprintf("actions/runs/%d?exclude_pull_requests=true", id), &a); err != nil {
 		return Run{}, err
 	}
 	if a.ID != id || !a.HeadSHA.Valid() {
 		return Run{}, fmt.Errorf("GitHub gave run %d at %q for run %d", a.ID, a.HeadSHA, id)
 	}
-	out := Run{
-		ID: a.ID, Attempt: a.Attempt, Workflow: workflowPath(a.Path), Event: a.Event, HeadSHA: a.HeadSHA, HeadBranch: a.HeadBranch, Status: a.Status,
-		Conclusion: a.Conclusion, Actor: userActor(a.Actor), Triggering: userActor(a.Triggering), CreatedAt: a.CreatedAt, StartedAt: a.StartedAt, URL: a.URL,
-	}
-	if a.Repository != nil {
-		out.Repository = a.Repository.ID
-	}
-	if a.HeadRepository != nil {
-		out.HeadRepository = a.HeadRepository.ID
-	}
-	return out, nil
+	return a.run(), nil
 }
 
 // userActor is an account as REST gives it; the zero actor where there is none.

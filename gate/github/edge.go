@@ -72,11 +72,14 @@ func (e *edge) RoundTrip(r *http.Request) (*http.Response, error) {
 			Body: io.NopCloser(strings.NewReader(kept.body)), ContentLength: int64(len(kept.body)),
 		}, nil
 	}
+	c.lookAround(ctx, e.installation, b)
 	if err := b.admit(c.cfg.Now(), resource(r), ctx.Value(housekeepingKey{}) != nil); err != nil {
+		c.note(r, 0, 0, err)
 		return nil, err
 	}
 	if c.cfg.Spaced && makesContent(r) {
-		if err := b.space(ctx, c.cfg.Now()); err != nil {
+		if err := c.space(ctx, e.installation, b); err != nil {
+			c.note(r, 0, 0, err)
 			return nil, err
 		}
 	}
@@ -88,21 +91,27 @@ func (e *edge) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	begun := c.cfg.Now()
 	answer, err := e.auth.RoundTrip(r)
+	took := c.cfg.Now().Sub(begun)
 	log := c.cfg.Log.With(slog.String("method", r.Method), slog.String("path", r.URL.Path))
 	if err != nil {
-		log.DebugContext(ctx, "GitHub", slog.Duration("took", c.cfg.Now().Sub(begun)), slog.Any("cause", err))
+		c.note(r, 0, took, err)
+		log.DebugContext(ctx, "GitHub", slog.Duration("took", took), slog.Any("cause", err))
 		return nil, err
 	}
 	defer answer.Body.Close()
-	log.DebugContext(ctx, "GitHub", slog.Int("status", answer.StatusCode), slog.Duration("took", c.cfg.Now().Sub(begun)),
+	log.DebugContext(ctx, "GitHub", slog.Int("status", answer.StatusCode), slog.Duration("took", took),
 		slog.String("left", answer.Header.Get("X-Ratelimit-Remaining")))
 	body, err := readAll(answer.Body, bound(r))
 	if err != nil {
+		c.note(r, 0, took, err)
 		return nil, err
 	}
 	if until, limited := b.learn(answer, body, c.cfg.Now()); limited {
+		c.note(r, http.StatusTooManyRequests, took, nil) // whichever status said so
+		c.tellOthers(ctx, e.installation, until)
 		return nil, &RateLimited{Until: until}
 	}
+	c.note(r, answer.StatusCode, took, nil)
 	if answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden {
 		// The token was taken back before its time, as by a suspension, or is from before
 		// a permission was granted.
@@ -189,21 +198,30 @@ func (p *plain) RoundTrip(r *http.Request) (*http.Response, error) {
 		return c.cfg.Transport.RoundTrip(r)
 	}
 	b := c.budget(0)
+	c.lookAround(r.Context(), 0, b)
 	if err := b.admit(c.cfg.Now(), resource(r), false); err != nil {
+		c.note(r, 0, 0, err)
 		return nil, err
 	}
+	begun := c.cfg.Now()
 	answer, err := c.cfg.Transport.RoundTrip(r)
+	took := c.cfg.Now().Sub(begun)
 	if err != nil {
+		c.note(r, 0, took, err)
 		return nil, err
 	}
 	defer answer.Body.Close()
 	body, err := readAll(answer.Body, maxAnswer)
 	if err != nil {
+		c.note(r, 0, took, err)
 		return nil, err
 	}
 	if until, limited := b.learn(answer, body, c.cfg.Now()); limited {
+		c.note(r, http.StatusTooManyRequests, took, nil)
+		c.tellOthers(r.Context(), 0, until)
 		return nil, &RateLimited{Until: until}
 	}
+	c.note(r, answer.StatusCode, took, nil)
 	answer.Body = io.NopCloser(bytes.NewReader(body))
 	return answer, nil
 }

@@ -137,6 +137,7 @@ func (r *Repository) query(ctx context.Context, query string, variables map[stri
 				until = time.Unix(n, 0)
 			}
 			c.budget(r.installation).hold(until)
+			c.tellOthers(ctx, r.installation, until)
 			return &RateLimited{Until: until}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	gh "github.com/google/go-github/v62/github"
 
@@ -23,6 +24,7 @@ type Pull struct {
 	// State is "open", "closed" or "merged".
 	State       string
 	MergeCommit rules.SHA
+	MergedAt    time.Time // zero until then
 	// Mergeable is GraphQL's mergeStateStatus, in upper case.
 	Mergeable string
 	// Queue says that the base branch has a merge queue, InQueue that the pull
@@ -124,6 +126,9 @@ func (r *Repository) Pull(ctx context.Context, number int) (*Pull, error) {
 	p := &Pull{NodeID: g.ID, Mergeable: g.Mergeable, Queue: g.Queue != nil, InQueue: g.InQueue, State: strings.ToLower(g.State)}
 	if g.MergeCommit != nil {
 		p.MergeCommit = g.MergeCommit.OID
+	}
+	if g.MergedAt != nil {
+		p.MergedAt = *g.MergedAt
 	}
 	for name, allowed := range map[string]bool{"merge": q.Merge, "squash": q.Squash, "rebase": q.Rebase} {
 		if allowed {

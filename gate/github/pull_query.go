@@ -28,7 +28,7 @@ const pullQuery = `query pull($owner:String!,$name:String!,$number:Int!,$policy:
 	repository(owner:$owner,name:$name){databaseId nameWithOwner mergeCommitAllowed squashMergeAllowed rebaseMergeAllowed
 		defaultBranchRef{name target{oid ...on Commit{file(path:$policy){` + entryFields + `}}}}
 		pullRequest(number:$number){
-			id number title body state isDraft mergeStateStatus isInMergeQueue mergeQueue{id} mergeCommit{oid} baseRefName baseRefOid headRefName headRefOid changedFiles
+			id number title body state isDraft mergeStateStatus isInMergeQueue mergeQueue{id} mergeCommit{oid} mergedAt baseRefName baseRefOid headRefName headRefOid changedFiles
 			headRepository{databaseId nameWithOwner} author{__typename login ...on Bot{databaseId} ...on User{databaseId}}
 			labels(first:100){nodes{name}}
 			files(first:100){totalCount pageInfo{hasNextPage endCursor} nodes{` + fileFields + `}}
@@ -173,12 +173,13 @@ type (
 		Queue     *struct {
 			ID string `json:"id"`
 		} `json:"mergeQueue"`
-		MergeCommit    *gqlOID   `json:"mergeCommit"`
-		BaseRef        string    `json:"baseRefName"`
-		BaseOID        rules.SHA `json:"baseRefOid"`
-		HeadRef        string    `json:"headRefName"`
-		HeadOID        rules.SHA `json:"headRefOid"`
-		ChangedFiles   int       `json:"changedFiles"`
+		MergeCommit    *gqlOID    `json:"mergeCommit"`
+		MergedAt       *time.Time `json:"mergedAt"`
+		BaseRef        string     `json:"baseRefName"`
+		BaseOID        rules.SHA  `json:"baseRefOid"`
+		HeadRef        string     `json:"headRefName"`
+		HeadOID        rules.SHA  `json:"headRefOid"`
+		ChangedFiles   int        `json:"changedFiles"`
 		HeadRepository *struct {
 			DatabaseID rules.RepositoryID `json:"databaseId"`
 			Name       string             `json:"nameWithOwner"`

@@ -63,6 +63,15 @@ type Job struct {
 	// Started says that a runner took it. One that was rejected never is.
 	Started     bool
 	CompletedAt time.Time // zero until then
+	Runner      string    // the name of what runs it
+	Steps       []JobStep
+}
+
+// JobStep is one step of a job.
+type JobStep struct {
+	Name       string
+	Status     string
+	Conclusion string // "" until it ended
 }
 
 // Jobs are the jobs of the latest attempt of a run.
@@ -83,10 +92,15 @@ func (r *Repository) Jobs(ctx context.Context, run rules.RunID) (Jobs, error) {
 			return Jobs{}, r.client.understand(ctx, err)
 		}
 		for _, j := range list.Jobs {
+			var steps []JobStep
+			for _, x := range j.Steps {
+				steps = append(steps, JobStep{Name: x.GetName(), Status: x.GetStatus(), Conclusion: x.GetConclusion()})
+			}
 			out.List = append(out.List, Job{
 				ID: rules.CheckRunID(j.GetID()), Name: j.GetName(), HeadSHA: rules.SHA(j.GetHeadSHA()), Conclusion: j.GetConclusion(),
 				Run: rules.RunID(j.GetRunID()), Attempt: int(j.GetRunAttempt()), Status: j.GetStatus(),
 				Started: j.GetRunnerID() > 0 || len(j.Steps) > 0 || j.GetStatus() == "in_progress", CompletedAt: j.GetCompletedAt().Time,
+				Runner: j.GetRunnerName(), Steps: steps,
 			})
 		}
 		if answer.NextPage == 0 {

@@ -55,6 +55,7 @@ type Job struct {
 	tokenKey   string
 	waitedFrom time.Time
 	began      bool // a runner took it
+	steps      []step
 }
 
 // RunSpec describes a run to start.

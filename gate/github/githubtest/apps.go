@@ -40,6 +40,7 @@ type App struct {
 	sending     int
 	emitted     int // first attempts so far
 	fate        func(Event) Fate
+	oauth       client // what people sign in with
 }
 
 // AppConfig describes an App.
@@ -80,11 +81,11 @@ func eventNeeds(event string) string {
 		return "contents"
 	case "status":
 		return "statuses"
-	case "membership", "team":
+	case "member", "membership", "organization", "team", "team_add":
 		return "members"
 	case "issue_comment":
 		return "issues"
-	case "branch_protection_rule", "repository_ruleset":
+	case "branch_protection_configuration", "branch_protection_rule", "repository_ruleset":
 		return "administration"
 	}
 	return ""
@@ -335,6 +336,9 @@ type token struct {
 	repos       map[int64]bool // nil: all of the installation's
 	permissions map[string]string
 	expires     time.Time
+	// A person gave it to the App app by signing in, with the token refresh.
+	app     *App
+	refresh string
 }
 
 // newToken makes an installation token in GitHub's present form: ghs_, the App's
@@ -356,8 +360,8 @@ func (g *GitHub) newToken(i *Installation, repos map[int64]bool, permissions map
 	return t
 }
 
-// UserToken is a token of a person, which may do what the person may. It does not
-// expire.
+// UserToken is a token that a person made, which may do what the person may. It is of
+// no App and does not expire. See [App.UserToken].
 func (g *GitHub) UserToken(u *User) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()

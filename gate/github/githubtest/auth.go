@@ -13,7 +13,8 @@ const (
 	byApp
 	byInstallation
 	byUser
-	byToken = byInstallation | byUser
+	byClient // an App's client id and secret
+	byToken  = byInstallation | byUser
 )
 
 // caller is who sends a request.
@@ -29,6 +30,8 @@ func (c caller) key() string {
 	switch c.kind {
 	case byApp:
 		return "app " + itoa(c.app.ID)
+	case byClient:
+		return "client " + c.app.oauth.id
 	case byInstallation:
 		return itoa(c.tok.install.ID)
 	case byUser:
@@ -45,12 +48,14 @@ func (g *GitHub) authenticate(r *http.Request) (caller, error) {
 	switch {
 	case r.Header.Get("Authorization") == "":
 		return caller{kind: byAnyone}, nil
+	case ok && strings.EqualFold(scheme, "basic"):
+		return g.basic(r)
 	case !ok || !strings.EqualFold(scheme, "bearer") && !strings.EqualFold(scheme, "token"):
 		return caller{}, bad
 	}
 	if t := g.tokens[raw]; t != nil {
 		if t.user != nil {
-			if t.user.gone {
+			if t.user.gone || !t.expires.IsZero() && !g.Now().Before(t.expires) {
 				return caller{}, bad
 			}
 			return caller{kind: byUser, tok: t, user: t.user}, nil

@@ -30,6 +30,7 @@ type CheckRun struct {
 	annotations []Annotation
 	actions     []Action
 	patches     int
+	closed      bool // somebody asked for another one in its place
 	job         *Job
 }
 
@@ -262,8 +263,14 @@ func (c *CheckRun) Rerequest(by *User) error {
 	if c.status != "completed" {
 		return refuse(http.StatusUnprocessableEntity, "the check run is not completed")
 	}
-	c.event("rerequested", by, nil)
+	c.rerequest(by)
 	return nil
+}
+
+// rerequest tells the check run's App. The run itself stays as it ended.
+func (c *CheckRun) rerequest(by *User) {
+	c.closed = true
+	c.event("rerequested", by, nil)
 }
 
 // RerequestSuite presses "Re-run all checks" for an App's checks of a commit.
@@ -427,6 +434,9 @@ func (in checkInput) apply(c *CheckRun) error {
 	}
 	if in.Status != nil && !slices.Contains([]string{"queued", "in_progress", "completed"}, *in.Status) {
 		return invalid("status %q is not included in the list", *in.Status)
+	}
+	if in.Status != nil && *in.Status != "completed" && c.closed {
+		return invalid("a check run that was asked for again is not opened again")
 	}
 	if in.Conclusion != nil && !slices.Contains([]string{"action_required", "cancelled", "failure", "neutral", "success", "skipped", "timed_out"}, *in.Conclusion) {
 		return invalid("conclusion %q is not included in the list", *in.Conclusion)

@@ -26,6 +26,10 @@ func unlisted(method, path string) bool {
 		return true
 	case method == http.MethodDelete && strings.HasSuffix(path, "/requested_reviewers"):
 		return true
+	case strings.HasSuffix(path, "/git/commits"), strings.Contains(path, "/git/refs"), strings.HasSuffix(path, "/rerequest"):
+		return true
+	case method == http.MethodPut && strings.Contains(path, "/contents/"), method == http.MethodPost && strings.HasSuffix(path, "/pulls"), method == http.MethodPatch && strings.Contains(path, "/pulls/"):
+		return true
 	}
 	return false
 }

@@ -40,12 +40,13 @@
 // people, repos, git, diff, refs, pulls, reviews, merge, checks, actions,
 // deployments and apps are the model; view_* render it as GitHub does; rest_* answer
 // the routes; graphql* execute queries over it; http, auth, limits and faults are
-// the edge; events and deliveries are the webhooks; oidc is the issuer.
+// the edge; events and deliveries are the webhooks; oidc is the issuer; login is signing in
+// by a device's code; manifest is the pages on which an App is registered and installed.
 //
 // # What it does not know
 //
-// Posture endpoints (secrets, runners, Actions settings), OAuth sign-in and the
-// manifest flow are absent: they answer 404 and count as a violation. Review
+// Posture endpoints (secrets, runners, Actions settings) and signing in by a browser
+// are absent: they answer 404 and count as a violation. Review
 // comments on lines are accepted and not kept. A stale read repeats the last
 // answer that the same caller got for the same URL, so a first read is never stale.
 package githubtest

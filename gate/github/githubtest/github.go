@@ -93,6 +93,8 @@ type GitHub struct {
 	packer     *flate.Writer
 	issuer     issuer
 	keys       map[int64]*rsa.PrivateKey
+	web        web
+	devices    map[string]*device // by their codes
 }
 
 // Start starts a GitHub for a test. When the test ends it is closed, and each
@@ -144,6 +146,7 @@ func New(cfg Config) (*GitHub, error) {
 		installs: map[int64]*Installation{}, tokens: map[string]*token{}, pullsByID: map[int64]*Pull{}, runs: map[int64]*Run{},
 		jobs: map[int64]*Job{}, checks: map[int64]*CheckRun{}, comments: map[int64]*comment{}, deploys: map[int64]*Deployment{},
 		deliveries: map[int64]*Delivery{}, answers: map[string]answer{}, windows: map[string]*window{}, keys: map[int64]*rsa.PrivateKey{}, redirects: map[string]*Repository{},
+		web: web{codes: map[string]*registered{}},
 	}
 	g.life, g.end = context.WithCancel(context.Background())
 	g.changed = sync.NewCond(&g.mu)

@@ -56,6 +56,8 @@ func (g *GitHub) handler() http.Handler {
 		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, q *http.Request) { g.serve(w, q, g.routes[r.pattern]) })
 	}
 	mux.HandleFunc("/_oidc/", g.serveOIDC)
+	g.webPages(mux)
+	mux.HandleFunc("/login/", g.serveLogin)
 	mux.HandleFunc("/repositories/{id}/", func(w http.ResponseWriter, q *http.Request) { g.byNumber(mux, w, q) })
 	mux.HandleFunc("/repositories/{id}", func(w http.ResponseWriter, q *http.Request) { g.byNumber(mux, w, q) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, q *http.Request) { g.serve(w, q, nil) })

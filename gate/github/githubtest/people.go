@@ -244,6 +244,13 @@ func (t *Team) member(u *User) (membership, bool) {
 	return best, found
 }
 
+// Members are the accounts that are in the team, or in one below it.
+func (t *Team) Members() []*User {
+	t.org.g.mu.Lock()
+	defer t.org.g.mu.Unlock()
+	return slices.SortedFunc(slices.Values(t.activeMembers()), func(a, b *User) int { return cmp.Compare(a.ID, b.ID) })
+}
+
 func (t *Team) activeMembers() []*User {
 	var out []*User
 	for _, u := range t.org.g.users {

@@ -62,6 +62,10 @@ type PullSpec struct {
 func (r *Repository) OpenPull(by *User, s PullSpec) (*Pull, error) {
 	r.g.mu.Lock()
 	defer r.g.mu.Unlock()
+	return r.openPull(by, s)
+}
+
+func (r *Repository) openPull(by *User, s PullSpec) (*Pull, error) {
 	head := s.From
 	if head == nil {
 		head = r
@@ -128,6 +132,11 @@ func (p *Pull) refresh() {
 	if base == "" {
 		base = p.baseSHA
 	}
+	p.refreshFrom(base)
+}
+
+// refreshFrom is refresh for where the base branch stood.
+func (p *Pull) refreshFrom(base string) {
 	if p.frozen || p.diffOf == [2]string{base, p.headSHA} {
 		return
 	}
@@ -173,7 +182,8 @@ func (p *Pull) baseMoved(before string) {
 	p.mergeableUnknown = true
 	if base := p.repo.refs["refs/heads/"+p.baseRef]; base != "" && p.repo.git.contains(base, p.headSHA) && !p.frozen && p.headSHA != before {
 		// Somebody pushed the head to the base: GitHub marks the pull request merged.
-		p.refresh()
+		// Its commits and files stay those that it brought.
+		p.refreshFrom(before)
 		if p.repo.activity[len(p.repo.activity)-1].kind != "pr_merge" {
 			p.finish(p.repo.activity[len(p.repo.activity)-1].actor, base, []string{p.headSHA, base})
 		}

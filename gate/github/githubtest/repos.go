@@ -33,16 +33,18 @@ type Repository struct {
 	statuses      []*status
 	suites        []*checkSuite
 	activity      []activity
-	workflows     []*workflow
-	lastRun       map[int64]int // workflow id → run number
-	runs          []*Run
-	environments  []*Environment
-	deployments   []*Deployment
-	queues        map[string][]*queueEntry
-	codeowners    []obj            // codeowners/errors
-	brought       map[string]*Pull // commit on a base branch → the pull request that brought it
-	truncate      int              // of recursive trees; 0 is the limit of GitHub
-	methods       map[string]bool
+	// actionsInstall is where the jobs' tokens are from.
+	actionsInstall *Installation
+	workflows      []*workflow
+	lastRun        map[int64]int // workflow id → run number
+	runs           []*Run
+	environments   []*Environment
+	deployments    []*Deployment
+	queues         map[string][]*queueEntry
+	codeowners     []obj            // codeowners/errors
+	brought        map[string]*Pull // commit on a base branch → the pull request that brought it
+	truncate       int              // of recursive trees; 0 is the limit of GitHub
+	methods        map[string]bool
 }
 
 type label struct {

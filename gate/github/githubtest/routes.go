@@ -5,7 +5,7 @@ const repoPath = "/repos/{owner}/{repo}"
 // allRoutes are all operations.
 func allRoutes() []route {
 	var out []route
-	for _, part := range [][]route{appRoutes(), peopleRoutes(), repoRoutes(), pullRoutes(), issueRoutes(), checkRoutes(), actionRoutes(), deploymentRoutes()} {
+	for _, part := range [][]route{appRoutes(), manifestRoutes(), peopleRoutes(), repoRoutes(), pullRoutes(), issueRoutes(), checkRoutes(), actionRoutes(), deploymentRoutes(), loginRoutes(), writeRoutes()} {
 		out = append(out, part...)
 	}
 	return append(out,

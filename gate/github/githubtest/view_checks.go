@@ -157,7 +157,7 @@ func (g *GitHub) jobView(j *Job) obj {
 		"id": j.ID, "run_id": j.run.ID, "workflow_name": j.run.workflow.name, "head_branch": j.run.branch, "run_url": r.api("actions", "runs", itoa(j.run.ID)),
 		"run_attempt": j.attempt, "node_id": nodeID("CheckRun", j.ID), "head_sha": j.run.sha, "url": r.api("actions", "jobs", itoa(j.ID)),
 		"html_url": r.html("actions", "runs", itoa(j.run.ID), "job", itoa(j.ID)), "status": c.status, "conclusion": textOrNil(c.conclusion),
-		"created_at": stamp(j.created), "started_at": stamp(c.started), "completed_at": stampOrNil(c.completed), "name": j.spec.Name, "steps": []any{},
+		"created_at": stamp(j.created), "started_at": stamp(c.started), "completed_at": stampOrNil(c.completed), "name": j.spec.Name, "steps": j.stepsView(),
 		"check_run_url": r.api("check-runs", itoa(j.ID)), "labels": []string{"ubuntu-latest"}, "runner_id": nil, "runner_name": nil,
 		"runner_group_id": nil, "runner_group_name": nil,
 	}
