@@ -2,10 +2,8 @@ package gate
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -76,6 +74,8 @@ type leaseRequest struct {
 	target     string
 	capability rules.Capability
 	life       time.Duration
+	// unattended says that the credential's environment is for agents' tasks.
+	unattended bool
 	// release is what released the job, nil if nothing did.
 	release *store.Release
 	// before is the lease that was given first, if one was.
@@ -119,6 +119,7 @@ func (g *Gate) request(ctx context.Context, t rules.JobToken, credential string)
 	}
 	q := &rules.LeaseRequest{Credential: credential, Verified: rules.Yes, Claims: c, Installed: rules.Yes, InProgress: rules.No, Given: rules.No, Now: g.cfg.Now()}
 	if err == nil {
+		q.DefaultBranch = x.facts.place.DefaultBranch
 		q.RefIs = rules.TriOf(c.Ref == "refs/heads/"+x.facts.run.HeadBranch || c.Ref == "refs/tags/"+x.facts.run.HeadBranch)
 	}
 	q.Differs = "run_id"
@@ -149,6 +150,7 @@ func (g *Gate) request(ctx context.Context, t rules.JobToken, credential string)
 	if p := x.facts.policies.Repository.Policy; p != nil && p.Credentials[credential] != nil {
 		k := p.Credentials[credential]
 		x.target, x.capability, x.life = k.Target, k.Capability, time.Duration(k.TTL)
+		x.unattended = p.Environments[k.Environment] != nil && len(p.Environments[k.Environment].Unattended) > 0
 	}
 	if x.life <= 0 {
 		x.life = defaultLife
@@ -310,26 +312,18 @@ func claimOf(r rules.Reason) string {
 	return ""
 }
 
-// give puts the lease on record, has the credential made, and hands it out.
+// give has the credential of a job made and hands it out.
 func (g *Gate) give(ctx context.Context, x *leaseRequest) (jobs.Given, error) {
-	provider := g.cfg.Keys.Providers[x.target]
-	if provider == nil {
-		return jobs.Given{}, &jobs.Refusal{Status: http.StatusForbidden, Code: "no-provider", Text: "The server has nothing that makes credentials for this target."}
-	}
-	var raw [48]byte
-	if _, err := rand.Read(raw[:]); err != nil {
-		return jobs.Given{}, err
-	}
-	id, secret := hex.EncodeToString(raw[:16]), hex.EncodeToString(raw[16:])
-	sum := sha256.Sum256([]byte(secret))
-	now := g.cfg.Now()
 	c := x.token.Claims
-	row := store.Lease{
-		ID: id, Repository: c.RepositoryID, Environment: c.Environment, Run: c.RunID, Attempt: c.RunAttempt, Job: c.CheckRunID, SHA: c.SHA, Credential: x.credential,
-		Target: x.target, Capability: x.capability, Token: x.token.ID, Secret: sum[:], Decision: x.id, MadeAt: now, Deadline: now.Add(x.life),
-	}
-	effect := ledger.Entry{Kind: ledger.KindEffect, Time: now, Subject: x.subject("lease:" + id), Decision: x.id, Payload: map[string]any{"kind": "mint", "target": x.target, "deadline": row.Deadline}}
-	err := g.write(ctx, []ledger.Entry{g.decisionEntry(x.judged()), effect}, func(tx *store.Tx) error { return tx.AddLease(row) })
+	look := g.markAt(x.at, runKey(c.RepositoryID, c.RunID), rules.PriorityDoor)
+	given, err := g.mint(ctx, minting{
+		judged: x.judged(), fullName: x.at.fullName, life: x.life, look: &look, unattended: x.unattended,
+		row: store.Lease{
+			Repository: c.RepositoryID, Environment: c.Environment, Run: c.RunID, Attempt: c.RunAttempt, Job: c.CheckRunID, SHA: c.SHA, Credential: x.credential,
+			Target: x.target, Capability: x.capability, Token: x.token.ID, Decision: x.id,
+		},
+		lease: func(row store.Lease) broker.Lease { return g.brokered(x.at.fullName, row, x) },
+	})
 	if errors.Is(err, store.ErrAlready) {
 		// Somebody was faster: one of the two was not the deploy step.
 		if before, err := g.cfg.Store.LeaseOf(ctx, c.RepositoryID, c.RunID, c.RunAttempt, c.CheckRunID, x.credential); err == nil {
@@ -338,54 +332,14 @@ func (g *Gate) give(ctx context.Context, x *leaseRequest) (jobs.Given, error) {
 		x.decision = rules.AlreadyGiven(x.decision, c.SHA)
 		return jobs.Given{}, g.refuseLease(ctx, x)
 	}
-	if err != nil {
-		return jobs.Given{}, fmt.Errorf("putting a lease on record: %w", err)
-	}
-	// It counts from when the lease was made: writing it down may have taken long.
-	limited, cancel := context.WithTimeout(ctx, store.MintTime-5*time.Second-g.cfg.Now().Sub(now))
-	values, handle, err := provider.Mint(limited, g.brokered(x.at.fullName, row, x))
-	cancel()
-	// From here on it must be ended or recorded, whoever went away.
-	keep, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-	defer cancel()
-	if err != nil {
-		_ = g.revoke(keep, row, "it could not be made") // it is tried again
-		return jobs.Given{}, fmt.Errorf("making the credential %q: %w", x.credential, err)
-	}
-	sealed, err := g.cfg.Keys.Seal("lease "+id, handle)
-	if err == nil {
-		row.Handle = sealed
-		outcome := ledger.Entry{Kind: ledger.KindOutcome, Time: g.cfg.Now(), Subject: effect.Subject, Decision: x.id, Payload: map[string]any{"outcome": "given"}}
-		err = g.write(keep, []ledger.Entry{outcome}, func(tx *store.Tx) error {
-			if err := tx.GiveLease(id, sealed); err != nil {
-				return err
-			}
-			look := g.markAt(x.at, runKey(c.RepositoryID, c.RunID), rules.PriorityDoor)
-			look.Due = g.cfg.Now().Add(releasePause)
-			return tx.Mark(look, g.cfg.Now())
-		})
-	}
-	if err != nil {
-		// It was asked to be ended while it was made, or cannot be recorded.
-		if sealed != nil {
-			_ = g.cfg.Store.Update(keep, func(tx *store.Tx) error { return tx.KeepHandle(id, sealed) }) // it is ended with what is in memory now
-		}
-		_ = g.revoke(keep, row, "it could not be given") // it is tried again
-		if errors.Is(err, store.ErrNotFound) {
-			return jobs.Given{}, &jobs.Refusal{Status: http.StatusForbidden, Code: string(codeAlreadyGiven), Text: "Somebody else asked for this credential at the same time: it is revoked."}
-		}
-		return jobs.Given{}, fmt.Errorf("recording the credential %q: %w", x.credential, err)
-	}
-	g.cfg.Log.InfoContext(ctx, "credential given", slog.String("repository", x.at.fullName), slog.String("environment", c.Environment), slog.String("credential", x.credential),
-		slog.String("lease", id), slog.Time("until", row.Deadline), slog.String("decision", x.id))
-	return jobs.Given{ID: id, Secret: secret, Credential: x.credential, Environment: c.Environment, ExpiresAt: row.Deadline, Values: values}, nil
+	return given, err
 }
 
 // brokered is a lease as providers take it.
 func (g *Gate) brokered(fullName string, l store.Lease, x *leaseRequest) broker.Lease {
 	out := broker.Lease{
 		ID: l.ID, Repository: l.Repository, FullName: fullName, Environment: l.Environment, Credential: l.Credential, Capability: l.Capability,
-		Run: l.Run, Attempt: l.Attempt, Job: l.Job, SHA: l.SHA, Made: l.MadeAt, Deadline: l.Deadline,
+		Run: l.Run, Attempt: l.Attempt, Job: l.Job, SHA: l.SHA, Person: l.Person, Made: l.MadeAt, Deadline: l.Deadline,
 	}
 	if x == nil {
 		return out
@@ -416,7 +370,7 @@ func (g *Gate) EndLease(ctx context.Context, id, secret string) error {
 	if l.State == store.LeaseEnded {
 		return nil
 	}
-	return g.revoke(ctx, l, "its job is done with it")
+	return g.revoke(ctx, l, "whoever has it is done with it")
 }
 
 // endMade ends a lease, unless it may be in the making: then whoever makes it ends it, or
@@ -448,7 +402,7 @@ func (g *Gate) endLease(ctx context.Context, l store.Lease) error {
 		if errors.Is(werr, store.ErrNotFound) {
 			return nil // somebody else ended it too
 		}
-		g.cfg.Log.InfoContext(ctx, "credential ended", slog.String("lease", l.ID), slog.String("why", l.Why))
+		g.cfg.Log.InfoContext(ctx, "credential ended", slog.String("lease", l.ID), slog.Int64("repository_id", int64(l.Repository)), slog.String("decision", l.Decision), slog.String("why", l.Why))
 		return werr
 	}
 	var notYet *broker.NotYet
@@ -456,7 +410,7 @@ func (g *Gate) endLease(ctx context.Context, l store.Lease) error {
 		// Nothing ends it sooner. It is on record as alive until then.
 		return g.cfg.Store.Update(ctx, func(tx *store.Tx) error { return ignoreGone(tx.FailLease(l.ID, err, notYet.Until)) })
 	}
-	g.cfg.Log.WarnContext(ctx, "a credential could not be ended and will be tried again", slog.String("lease", l.ID), slog.String("target", l.Target), slog.Int("attempt", l.Attempts), slog.Any("cause", err))
+	g.cfg.Log.WarnContext(ctx, "a credential could not be ended and will be tried again", slog.String("lease", l.ID), slog.Int64("repository_id", int64(l.Repository)), slog.String("decision", l.Decision), slog.String("target", l.Target), slog.Int("attempt", l.Attempts), slog.Any("cause", err))
 	werr := g.cfg.Store.Update(ctx, func(tx *store.Tx) error { return ignoreGone(tx.FailLease(l.ID, err, now.Add(endPause(l.Attempts)))) })
 	if l.Attempts >= tellAfter {
 		werr = errors.Join(werr, g.notEnded(ctx, l))

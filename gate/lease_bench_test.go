@@ -105,7 +105,7 @@ func (w *world) giveOne(b *testing.B, raw string, verifier *jobtoken.Verifier, p
 	c := t.Claims
 	now := w.clock.Now()
 	decision := rules.DecideLease(policies, targets, &rules.LeaseRequest{
-		Credential: "orders-migrator", Verified: rules.Yes, Claims: c, Installed: rules.Yes, InProgress: rules.Yes, RefIs: rules.Yes, Given: rules.No, Now: now,
+		Credential: "orders-migrator", Verified: rules.Yes, Claims: c, Installed: rules.Yes, InProgress: rules.Yes, RefIs: rules.Yes, DefaultBranch: "main", Given: rules.No, Now: now,
 		Grants: []rules.Grant{{Repository: c.RepositoryID, Environment: c.Environment, SHA: c.SHA, Run: c.RunID, Attempt: c.RunAttempt, CheckRun: c.CheckRunID, Human: rules.Yes, Holds: rules.Yes, At: now}},
 	})
 	if decision.Verdict != rules.VerdictAllow {
@@ -117,7 +117,8 @@ func (w *world) giveOne(b *testing.B, raw string, verifier *jobtoken.Verifier, p
 			return
 		}
 		subject := ledger.Subject{Repository: c.RepositoryID, SHA: c.SHA, Run: c.RunID, Attempt: c.RunAttempt, Environment: c.Environment, Key: "lease:" + id}
-		batch, err := book.Prepare(ledger.Entry{Kind: kind, Time: now, Subject: subject, Decision: id, Payload: map[string]any{"decision": decision}})
+		entry := ledger.Entry{Kind: kind, Time: now, Subject: subject, Decision: id, Payload: map[string]any{"kind": "mint", "target": "orders-db", "verdict": decision.Verdict}}
+		batch, err := book.Prepare(entry, entry)
 		must(b, err)
 		must(b, w.store.Update(b.Context(), func(tx *store.Tx) error {
 			if err := do(tx); err != nil {

@@ -1,6 +1,7 @@
 package gate_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/gate/broker"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
 	"github.com/sallyport/sallyport/gate/jobs"
+	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/rules"
 )
 
@@ -382,4 +384,39 @@ func (w *world) minute() {
 	w.t.Helper()
 	w.clock.Advance(time.Minute)
 	w.settle()
+}
+
+// An agent's task reads production without a human: from the default branch alone, and
+// each time is on record as such.
+func TestLeaseUnattended(t *testing.T) {
+	s := &safe{}
+	open := keys(s)
+	policy := strings.Replace(keysPolicy, "agents:", "  production-read: {gate: auto, unattended: [read]}\nagents:", 1)
+	policy = strings.Replace(policy, "  orders-migrator:", "  orders-reader: {environment: production-read, target: replica, capability: read, workflow: deploy.yml}\n  orders-migrator:", 1)
+	w := deploys(t, policy, func(w *world, c *gate.Config) {
+		open(w, c)
+		text := fmt.Sprintf("targets:\n  replica: {tier: auto, unattended_read: true, repositories: [%d], environments: [production-read], token: {audience: replica}}\n", w.repo.ID)
+		targets, problems := rules.LoadTargets("targets.yml", []byte(text))
+		if targets == nil {
+			t.Fatal(problems)
+		}
+		c.Keys.Targets, c.Keys.Providers = targets, map[string]broker.Provider{"replica": s}
+	})
+	_, err := w.repo.Environment("production-read").EnableRule(w.app)
+	must(t, err)
+	must(t, w.repo.Push(w.alice, "agent", w.repo.Head("main")))
+	branch := w.deploy("production-read", func(r *githubtest.RunSpec) { r.Branch = "agent" })
+	if _, code := w.lease(branch, "orders-reader", func(t *rules.JobToken) { t.Claims.Ref = "refs/heads/agent" }); code != "SP624" {
+		t.Errorf("on a branch of its own: %q", code)
+	}
+	main := w.deploy("production-read")
+	given, code := w.lease(main, "orders-reader")
+	if code != "" || given.Values["token"] == "" {
+		t.Fatalf("on the default branch: %q", code)
+	}
+	var export bytes.Buffer
+	must(t, ledger.Export(t.Context(), w.store, &export, ledger.ExportConfig{}))
+	if n := strings.Count(export.String(), `"access":"unattended"`); n != 1 {
+		t.Errorf("%d accesses without a human are on record, want 1", n)
+	}
 }

@@ -664,7 +664,7 @@ func (x *deployDoor) judgedAs(h *heldData, d *rules.Deployment, policies rules.P
 	}
 	x.judged = append(x.judged, judged{old: old, id: h.ID, decision: out, policies: policies, subject: x.subject(h)})
 	x.about[h] = len(x.judged)
-	x.g.cfg.Log.Info("judged", slog.String("repository", x.f.at.fullName), slog.Int64("run", int64(x.f.run.ID)), slog.Int("attempt", h.Attempt),
+	x.g.cfg.Log.Info("judged", slog.String("subject", runKey(x.f.at.id, x.f.run.ID).String()), slog.String("repository", x.f.at.fullName), slog.Int64("run", int64(x.f.run.ID)), slog.Int("attempt", h.Attempt),
 		slog.String("environment", h.Environment), slog.String("sha", string(x.f.run.HeadSHA)), slog.String("verdict", string(out.Verdict)), slog.String("decision", h.ID))
 	return x.verdict(h, d, out)
 }
@@ -772,7 +772,7 @@ func (x *deployDoor) ranged(ctx context.Context, h *heldData, d *rules.Deploymen
 		return err
 	}
 	r := &h.Range
-	commits, err := brought(r, x.f.at.id, func(p github.PullOf) (passage, error) { return x.g.passage(ctx, x.f.at, p) })
+	commits, err := github.Brought(r.Commits, r.Branch, x.f.at.id, func(p github.PullOf) (github.Passage, error) { return x.g.passage(ctx, x.f.at, p) })
 	if err != nil {
 		return err
 	}

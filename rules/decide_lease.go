@@ -166,8 +166,16 @@ func (l *lease) capability(cred *Credential, env *Environment, t *Target, human 
 	if t.Postgres != nil && t.Postgres.Groups[cred.Capability] == "" {
 		l.refuse(codeCapability, quoted(cred.Capability))
 	}
-	if !human && len(env.Unattended) > 0 && (!slices.Contains(env.Unattended, cred.Capability) || !t.UnattendedRead) {
+	if human || len(env.Unattended) == 0 && !t.UnattendedRead {
+		return
+	}
+	// Reading production without a human: both sides say so, and the workflow is the
+	// one that the merge door protects, not what a branch makes of it.
+	if !slices.Contains(env.Unattended, cred.Capability) || !t.UnattendedRead || cred.Workflow == "" {
 		l.refuse(codeUnattended, quoted(l.q.Credential))
+	}
+	if l.q.DefaultBranch == "" || l.q.Claims.Ref != "refs/heads/"+l.q.DefaultBranch {
+		l.refuse(codeClaimBranch, quoted(l.q.Claims.Ref))
 	}
 }
 

@@ -53,7 +53,7 @@ const leaseTargets = `targets:
 
 func leaseRequest() *rules.LeaseRequest {
 	return &rules.LeaseRequest{
-		Credential: "orders-migrator", Verified: rules.Yes, Installed: rules.Yes, InProgress: rules.Yes, RefIs: rules.Yes, Given: rules.No,
+		Credential: "orders-migrator", Verified: rules.Yes, Installed: rules.Yes, InProgress: rules.Yes, RefIs: rules.Yes, DefaultBranch: "main", Given: rules.No,
 		Claims: rules.JobClaims{
 			RepositoryID: 1, RepositoryOwnerID: 2, Environment: "production", SHA: headSHA, Ref: "refs/heads/main", EventName: "push",
 			JobWorkflowRef: "acme/orders/.github/workflows/deploy.yml@refs/heads/main", JobWorkflowSHA: headSHA,
@@ -107,6 +107,13 @@ func TestLeases(t *testing.T) {
 		{"a dev job", forDev, "allow", "SP600"},
 		{"an agent's reading task", forTask, "allow", "SP600"},
 		{"another repository's workflow at the pinned commit", forShared, "allow", "SP600"},
+		{"a dev job of a branch", func(q *rules.LeaseRequest) { forDev(q); q.Claims.Ref = "refs/heads/agent" }, "allow", "SP600"},
+
+		{"a reading task of a branch", func(q *rules.LeaseRequest) { forTask(q); q.Claims.Ref = "refs/heads/agent" }, "deny", "SP624"},
+		{"a reading task of a tag", func(q *rules.LeaseRequest) { forTask(q); q.Claims.Ref = "refs/tags/main" }, "deny", "SP624"},
+		{"a reading task, no default branch known", func(q *rules.LeaseRequest) { forTask(q); q.DefaultBranch = "" }, "deny", "SP624"},
+		{"production's ref is another than GitHub shows", func(q *rules.LeaseRequest) { q.RefIs = rules.No }, "deny", "SP623"},
+		{"nobody compared the ref", func(q *rules.LeaseRequest) { q.RefIs = rules.Unknown }, "deny", "SP623"},
 
 		{"a token not verified", func(q *rules.LeaseRequest) { q.Verified = rules.Unknown }, "deny", "SP602"},
 		{"no installation", func(q *rules.LeaseRequest) { q.Installed = rules.No }, "deny", "SP603"},

@@ -23,6 +23,8 @@ type LeaseRequest struct {
 	// RefIs says whether the ref of the claims is the branch or tag that GitHub shows
 	// for the run.
 	RefIs Tri `json:"ref_is,omitzero"`
+	// DefaultBranch is the repository's.
+	DefaultBranch string `json:"default_branch,omitzero"`
 	// Grants are the releases on record for the run of the claims.
 	Grants []Grant `json:"grants,omitzero"`
 	// Given says whether this credential was given to this job before.

@@ -340,6 +340,10 @@ func lintCredentials(f *file, p *Policy) {
 			f.add(f.mark(field).key, SeverityError, field, "workflow: deploy.yml",
 				fmt.Sprintf("credential %s is of an environment with gate: human and names no workflow: any workflow could ask for it", quote(name)))
 		}
+		if len(e.Unattended) > 0 && c.Workflow == "" {
+			f.add(f.mark(field).key, SeverityError, field, "workflow: agent-task.yml",
+				fmt.Sprintf("credential %s is for agents' tasks without a human (unattended) and names no workflow: any workflow could ask for it", quote(name)))
+		}
 		if c.Capability != CapabilityWrite {
 			continue
 		}

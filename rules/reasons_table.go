@@ -145,6 +145,7 @@ const (
 	codeUnattended            Code = "SP621"
 	codeCredentialEnvironment Code = "SP622"
 	codeClaimRef              Code = "SP623"
+	codeClaimBranch           Code = "SP624"
 	codeAskedTwice            Code = "SP630"
 	codeNotEnded              Code = "SP631"
 	codeWithdrawn             Code = "SP632"
@@ -295,9 +296,10 @@ var codes = map[Code]codeInfo{
 	codeGrantTooOld:           {name: "grant-too-old", format: "the release is older than %s, or its time is not known", meaning: "The environment's `max_age` has passed.", remedy: "Have the deployment approved again."},
 	codeAlreadyGiven:          {name: "already-given", format: "this credential was given to this job before", meaning: "Each credential is given once. Somebody else asked with the job's token.", remedy: "Treat it as an incident: the first lease is revoked."},
 	codeCapability:            {name: "capability", format: "the target has nothing for the capability %s", meaning: "The target does not offer what the credential asks.", remedy: "An operator adds it to the target, or the policy asks for less."},
-	codeUnattended:            {name: "unattended", format: "the credential %s may not be had without a human", meaning: "Only read access to targets marked for it is given to unattended tasks.", remedy: "Use a credential that the policy and the target both mark as unattended."},
+	codeUnattended:            {name: "unattended", format: "the credential %s may not be had without a human", meaning: "Only read access to targets marked for it is given to unattended tasks, by a credential that names its workflow.", remedy: "Use a credential that the policy and the target both mark as unattended, with `workflow`."},
 	codeCredentialEnvironment: {name: "credential-environment", format: "the credential's environment %s is not in the policy", meaning: "The policy was changed under the request.", remedy: "Try again."},
 	codeClaimRef:              {name: "claim-ref", format: "claim ref is %s, which is not the branch or tag that GitHub shows for the run", meaning: "A job gets credentials on a branch or a tag. The ref that a pull request's event runs on is neither.", remedy: "Ask from a run on a branch or a tag, started by push, release or workflow_dispatch."},
+	codeClaimBranch:           {name: "claim-branch", format: "claim ref is %s, which is not the default branch: what reads production without a human runs there alone", meaning: "On another branch the workflow's file is whatever was pushed. On the default branch it passed the merge door.", remedy: "Start the task's workflow on the default branch, such as by workflow_dispatch."},
 	codeAskedTwice:            {name: "asked-twice", format: "the credential %s of a job of %s was asked for twice, so what was given first is revoked", meaning: "Each credential is given to a job once. One of the two who asked was not the deploy step.", remedy: "Treat it as an incident: find out what else in that job could read its token."},
 	codeNotEnded:              {name: "not-ended", format: "a credential for %s given to a job of %s could not be revoked: %s", meaning: "What a lease made may still be alive after its time.", remedy: "End it by hand where it was made, and see that the server reaches the target; it goes on trying."},
 	codeWithdrawn:             {name: "withdrawn", format: "the credential %s of a job of %s is revoked, since its release holds no more", meaning: "While the job had the credential somebody rejected the deployment, an approver lost what made their approval count, or the policy changed.", remedy: "See what the job did with it until then; have the deployment approved again if it is wanted."},

@@ -10,7 +10,7 @@ import (
 	"github.com/sallyport/sallyport/rules"
 )
 
-// Lease is one credential given to one job.
+// Lease is one credential given to one job, or to a person outside any.
 type Lease struct {
 	// ID names the lease: 32 lower-case hex digits, random, never used again.
 	ID         string
@@ -24,6 +24,9 @@ type Lease struct {
 	Attempt                 int
 	Job                     rules.CheckRunID
 	SHA                     rules.SHA
+	// Person is whom it was given to outside any job: then there is no run, attempt,
+	// job, commit and ref. 0 is a job's.
+	Person rules.AccountID
 	// Owner is the repository's, Ref the run's.
 	Owner rules.AccountID
 	Ref   string

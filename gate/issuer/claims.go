@@ -58,6 +58,10 @@ type Claims struct {
 	RunAttempt        int
 	CheckRunID        rules.CheckRunID
 
+	// ActorID is whom the token is for outside any job: then there is none of SHA, Ref,
+	// RunID, RunAttempt, CheckRunID and the approval, and the tier is auto. 0 is a job's.
+	ActorID rules.AccountID
+
 	// The approval. All of it is required for anything but tier auto; there it is
 	// given whole or not at all.
 	ApprovalID  string
@@ -86,11 +90,12 @@ type payload struct {
 	RepositoryID      string `json:"repository_id"`
 	RepositoryOwnerID string `json:"repository_owner_id"`
 	Environment       string `json:"environment"`
-	SHA               string `json:"sha"`
-	Ref               string `json:"ref"`
-	RunID             string `json:"run_id"`
-	RunAttempt        string `json:"run_attempt"`
-	CheckRunID        string `json:"check_run_id"`
+	SHA               string `json:"sha,omitzero"`
+	Ref               string `json:"ref,omitzero"`
+	RunID             string `json:"run_id,omitzero"`
+	RunAttempt        string `json:"run_attempt,omitzero"`
+	CheckRunID        string `json:"check_run_id,omitzero"`
+	ActorID           string `json:"actor_id,omitzero"`
 	Credential        string `json:"credential"`
 	ApprovalID        string `json:"approval_id,omitzero"`
 	ApproverIDs       string `json:"approver_ids,omitzero"`
@@ -106,7 +111,7 @@ type payload struct {
 func claimNames() []string {
 	return []string{
 		"iss", "sub", "aud", "iat", "nbf", "exp", "jti",
-		"repository_id", "repository_owner_id", "environment", "sha", "ref", "run_id", "run_attempt", "check_run_id",
+		"repository_id", "repository_owner_id", "environment", "sha", "ref", "run_id", "run_attempt", "check_run_id", "actor_id",
 		"credential", "approval_id", "approver_ids", "approved_at", "policy_digest", "tier",
 		"https://aws.amazon.com/tags", "https://aws.amazon.com/source_identity",
 	}
@@ -129,7 +134,7 @@ func (c *Claims) payload(issuer string, now time.Time) (payload, error) {
 		Issuer: issuer, Subject: subject, Audience: c.Audience, ID: c.LeaseID,
 		IssuedAt: now.Unix(), NotBefore: now.Add(-before).Unix(), Expires: now.Unix() + int64(life/time.Second),
 		RepositoryID: number(c.RepositoryID), RepositoryOwnerID: number(c.RepositoryOwnerID), Environment: c.Environment,
-		SHA: string(c.SHA), Ref: c.Ref, RunID: number(c.RunID), RunAttempt: number(c.RunAttempt), CheckRunID: number(c.CheckRunID),
+		SHA: string(c.SHA), Ref: c.Ref, RunID: known(c.RunID), RunAttempt: known(c.RunAttempt), CheckRunID: known(c.CheckRunID), ActorID: known(c.ActorID),
 		Credential: c.Credential, ApprovalID: c.ApprovalID, ApproverIDs: people(c.ApproverIDs),
 		PolicyDigest: c.PolicyDigest, Tier: string(c.Tier),
 	}
@@ -165,24 +170,22 @@ func (c *Claims) life() (time.Duration, error) {
 
 // check looks at every value: what a token says, relying parties believe.
 func (c *Claims) check(now time.Time) error {
-	for _, id := range []struct {
-		name  string
-		value int64
-	}{
-		{"repository_id", int64(c.RepositoryID)}, {"repository_owner_id", int64(c.RepositoryOwnerID)},
-		{"run_id", int64(c.RunID)}, {"run_attempt", int64(c.RunAttempt)}, {"check_run_id", int64(c.CheckRunID)},
-	} {
+	ids := []namedID{{"repository_id", int64(c.RepositoryID)}, {"repository_owner_id", int64(c.RepositoryOwnerID)}}
+	texts := []namedText{
+		{"aud", c.Audience, maxAudience}, {"environment", c.Environment, maxEnvironment}, {"credential", c.Credential, maxWord}, {"policy_digest", c.PolicyDigest, maxWord},
+	}
+	if c.ActorID == 0 {
+		ids = append(ids, namedID{"run_id", int64(c.RunID)}, namedID{"run_attempt", int64(c.RunAttempt)}, namedID{"check_run_id", int64(c.CheckRunID)})
+		texts = append(texts, namedText{"ref", c.Ref, maxRef})
+	} else {
+		ids = append(ids, namedID{"actor_id", int64(c.ActorID)})
+	}
+	for _, id := range ids {
 		if id.value <= 0 {
 			return fmt.Errorf("%s is %d, which is unknown or no id", id.name, id.value)
 		}
 	}
-	for _, text := range []struct {
-		name, value string
-		max         int
-	}{
-		{"aud", c.Audience, maxAudience}, {"environment", c.Environment, maxEnvironment}, {"ref", c.Ref, maxRef},
-		{"credential", c.Credential, maxWord}, {"policy_digest", c.PolicyDigest, maxWord},
-	} {
+	for _, text := range texts {
 		if err := checkText(text.value, text.max); err != nil {
 			return fmt.Errorf("%s %w", text.name, err)
 		}
@@ -190,10 +193,37 @@ func (c *Claims) check(now time.Time) error {
 	if !isWord(c.LeaseID, 64) {
 		return fmt.Errorf("jti %.80q: want 1 to 64 letters, digits, \"-\" and \"_\"", c.LeaseID)
 	}
+	if c.ActorID != 0 {
+		return c.checkPerson()
+	}
 	if n := len(c.SHA); n != 40 && n != 64 || strings.Trim(string(c.SHA), "0123456789abcdef") != "" {
 		return fmt.Errorf("sha %.80q: want a full commit id in lower-case hex", string(c.SHA))
 	}
 	return c.checkApproval(now)
+}
+
+type namedID struct {
+	name  string
+	value int64
+}
+
+type namedText struct {
+	name, value string
+	max         int
+}
+
+// checkPerson holds the rule that a person outside any job gets tokens of tier auto
+// alone, which say nothing of a job or an approval.
+func (c *Claims) checkPerson() error {
+	switch {
+	case c.Tier != rules.TierAuto:
+		return fmt.Errorf("actor_id %d asks for a token of tier %s, which is given to jobs alone", c.ActorID, c.Tier)
+	case c.SHA != "" || c.Ref != "" || c.RunID != 0 || c.RunAttempt != 0 || c.CheckRunID != 0:
+		return errors.New("actor_id and a job: a token is of one or the other")
+	case c.ApprovalID != "" || len(c.ApproverIDs) != 0 || !c.ApprovedAt.IsZero():
+		return errors.New("actor_id and an approval: nobody approves what a person asks outside a job")
+	}
+	return nil
 }
 
 // checkApproval holds the rule that no token of tier human exists without people who
@@ -243,6 +273,14 @@ func checkText(s string, most int) error {
 // isWord reports whether s is 1 to most letters, digits, hyphens and underscores.
 func isWord(s string, most int) bool {
 	return s != "" && len(s) <= most && strings.Trim(s, strings.ReplaceAll(plain, ".", "")) == ""
+}
+
+// known is an id, or empty where it is none.
+func known[T ~int | ~int64](n T) string {
+	if n == 0 {
+		return ""
+	}
+	return number(n)
 }
 
 func number[T ~int | ~int64](n T) string { return strconv.FormatInt(int64(n), 10) }

@@ -305,8 +305,8 @@ func TestGateErrors(t *testing.T) {
 		code   string
 		claim  any
 	}{
-		{jobs.ErrNotServed, 404, "not-installed", nil},
-		{fmt.Errorf("looking: %w", jobs.ErrNotServed), 404, "not-installed", nil},
+		{jobs.ErrNotServed, 404, "not-installed", "repository_id"},
+		{fmt.Errorf("looking: %w", jobs.ErrNotServed), 404, "not-installed", "repository_id"},
 		{jobs.ErrNotFound, 404, "hold-not-found", nil},
 		{&jobs.Refusal{Status: 403, Code: "SP501", Claim: "ref", Text: "no"}, 403, "SP501", "ref"},
 		{fmt.Errorf("x: %w", &jobs.Refusal{Status: 409, Code: "x", Text: "no"}), 409, "x", nil},

@@ -19,6 +19,9 @@
 // POST /v1/leases with a credential's name gives that credential, once; DELETE
 // /v1/leases/{id} ends it, with the lease's own secret instead of the token.
 //
+// With a repository beside the credential's name POST /v1/leases is a person's, who
+// shows the token of sallyport login.
+//
 // A refusal is problem+json (RFC 9457) with a stable code and, where a claim of the
 // token differed, its name.
 package jobs

@@ -47,6 +47,10 @@ type LeasesConfig struct {
 	// Verifier and Leaser are required.
 	Verifier Verifier
 	Leaser   Leaser
+	// People and PersonLeaser give credentials to people outside any job. Without both
+	// there are none for them.
+	People       People
+	PersonLeaser PersonLeaser
 	// ReadTimeout is how long a body may take to arrive; 0 is [DefaultReadTimeout].
 	ReadTimeout time.Duration
 	// Now is the clock. Nil is time.Now.
@@ -61,7 +65,8 @@ type leases struct {
 	// ends counts requests to end each lease, also one that there is not. Whoever
 	// knows the id of another's lease can use them up, and so delay its end by the
 	// job; the end of the job, and the deadline, end it nonetheless.
-	ends *rate[string]
+	ends   *rate[string]
+	people *people // nil without any
 }
 
 // NewLeases makes the handler of [LeasesPath] and what is below it.
@@ -78,7 +83,7 @@ func NewLeases(cfg LeasesConfig) (http.Handler, error) {
 			thing: "lease", path: LeasesPath, below: http.MethodDelete, want: `{"credential": "NAME"}`, often: "each of its credentials is given once",
 			verifier: cfg.Verifier, readTimeout: cfg.ReadTimeout, now: cfg.Now, log: cfg.Log,
 		},
-		leaser: cfg.Leaser, ends: newRate[string](),
+		leaser: cfg.Leaser, ends: newRate[string](), people: newPeople(cfg.People, cfg.PersonLeaser),
 	}
 	if cfg.Leaser == nil {
 		return nil, errors.New("leases: no leaser")
@@ -108,26 +113,51 @@ func (h *leases) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // give writes a credential, or says what is in the way.
 func (h *leases) give(w http.ResponseWriter, r *http.Request) *problem {
-	token, p := h.authenticate(r)
+	raw, p := bearer(r.Header, "token-missing", whoseToken+" or "+whosePersonToken)
 	if p != nil {
 		return p
 	}
-	var ask struct {
-		Credential string `json:"credential"`
+	// The body says which form it is. Only what may be a job's token is verified before
+	// anything of the body is read.
+	var token rules.JobToken
+	job := mayBeJobs(raw)
+	if job {
+		if token, p = h.verify(r, raw); p != nil {
+			return p
+		}
 	}
-	if p := h.read(w, r, &ask); p != nil {
+	var a ask
+	if p := h.read(w, r, &a); p != nil {
 		return p
 	}
-	if !isName(ask.Credential) {
+	switch {
+	case job && a.isPersons():
+		p := refuseWith(http.StatusUnauthorized, rules.PersonTokenForm, "a job's token gives nothing to a person: a job asks without a repository, which its token names")
+		p.challenge = `Bearer error="invalid_token"`
+		return p
+	case !job && !a.isPersons():
+		if token, p = h.verify(r, raw); p != nil {
+			return p
+		}
+	}
+	if !isName(a.Credential) {
 		return refuseWith(http.StatusBadRequest, "credential", "want "+h.want+" with a name of the policy's: letters, digits, hyphens, underscores and dots")
+	}
+	if a.isPersons() {
+		return h.givePerson(w, r, raw, &a)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), leaseTime)
 	defer cancel()
-	given, err := h.leaser.Lease(ctx, token, ask.Credential)
+	given, err := h.leaser.Lease(ctx, token, a.Credential)
 	if err != nil {
 		return h.problem(err, "there is no such credential for this job", "the store, GitHub or the target cannot be reached now; nothing was given")
 	}
-	body, err := h.body(given, ask.Credential)
+	return h.hand(w, r, given, a.Credential)
+}
+
+// hand writes a credential that was given, or ends it where it does not arrive.
+func (h *leases) hand(w http.ResponseWriter, r *http.Request, given Given, credential string) *problem {
+	body, err := h.body(given, credential)
 	if err != nil {
 		h.takeBack(r, given)
 		return down("lease-unavailable", "the credential cannot be given now", err)

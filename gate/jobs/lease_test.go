@@ -280,7 +280,7 @@ func TestLeaserErrors(t *testing.T) {
 		code   string
 		claim  any
 	}{
-		{jobs.ErrNotServed, 404, "not-installed", nil},
+		{jobs.ErrNotServed, 404, "not-installed", "repository_id"},
 		{jobs.ErrNotFound, 404, "lease-not-found", nil},
 		{&jobs.Refusal{Status: 403, Code: "SP612", Claim: "ref", Text: "no"}, 403, "SP612", "ref"},
 		{fmt.Errorf("x: %w", &jobs.Refusal{Status: 409, Code: "SP617", Text: "no"}), 409, "SP617", nil},

@@ -85,12 +85,17 @@ func (s *surface) route(r *http.Request) (string, *problem) {
 
 func isID(s string) bool { return s != "" && len(s) <= 64 && strings.Trim(s, letters) == "" }
 
-// authenticate verifies the token and counts the request.
+// authenticate verifies the job's token in the header and counts the request.
 func (s *surface) authenticate(r *http.Request) (rules.JobToken, *problem) {
 	raw, p := bearer(r.Header, "token-missing", whoseToken)
 	if p != nil {
 		return rules.JobToken{}, p
 	}
+	return s.verify(r, raw)
+}
+
+// verify verifies a job's token and counts the request.
+func (s *surface) verify(r *http.Request, raw string) (rules.JobToken, *problem) {
 	token, err := s.verifier.Verify(r.Context(), raw)
 	if err != nil {
 		var refused *rules.TokenRefused

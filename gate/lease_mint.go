@@ -1,0 +1,112 @@
+package gate
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"time"
+
+	"github.com/sallyport/sallyport/gate/broker"
+	"github.com/sallyport/sallyport/gate/jobs"
+	"github.com/sallyport/sallyport/gate/ledger"
+	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// minting is a lease that was allowed, on its way to whoever asked.
+type minting struct {
+	judged judged
+	// row is the lease without what mint adds: its id, secret and times, and for a
+	// person a token's id.
+	row      store.Lease
+	fullName string
+	life     time.Duration
+	// lease is the row as its provider takes it.
+	lease func(store.Lease) broker.Lease
+	// look is what has to hold as long as the credential lives. May be nil.
+	look *rules.Mark
+	// unattended says that it reads production for an agent's task, without a human.
+	unattended bool
+	// personal is recorded beside the decision and the effect, salted. May be nil.
+	personal map[string]any
+}
+
+// mint puts a lease on record, has the credential made, and hands it out. After an error
+// that is [store.ErrAlready] or [store.ErrTooMany] nothing is on record.
+func (g *Gate) mint(ctx context.Context, m minting) (jobs.Given, error) {
+	row := m.row
+	provider := g.cfg.Keys.Providers[row.Target]
+	if provider == nil {
+		return jobs.Given{}, &jobs.Refusal{Status: http.StatusForbidden, Code: "no-provider", Text: "The server has nothing that makes credentials for this target."}
+	}
+	var raw [48]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return jobs.Given{}, err
+	}
+	id, secret := hex.EncodeToString(raw[:16]), hex.EncodeToString(raw[16:])
+	sum := sha256.Sum256([]byte(secret))
+	now := g.cfg.Now()
+	row.ID, row.Secret, row.MadeAt, row.Deadline = id, sum[:], now, now.Add(m.life)
+	if row.Person != 0 {
+		row.Token = "person " + id
+	}
+	decision := g.decisionEntry(m.judged)
+	maps.Copy(decision.Personal, m.personal)
+	subject := m.judged.keyed("lease:" + id)
+	payload := map[string]any{"kind": "mint", "target": row.Target, "deadline": row.Deadline}
+	if m.unattended {
+		payload["access"] = "unattended"
+	}
+	effect := ledger.Entry{Kind: ledger.KindEffect, Time: now, Subject: subject, Decision: row.Decision, Payload: payload, Personal: m.personal}
+	err := g.write(ctx, []ledger.Entry{decision, effect}, func(tx *store.Tx) error { return tx.AddLease(row) })
+	if err != nil {
+		return jobs.Given{}, fmt.Errorf("putting a lease on record: %w", err)
+	}
+	// It counts from when the lease was made: writing it down may have taken long.
+	limited, cancel := context.WithTimeout(ctx, store.MintTime-5*time.Second-g.cfg.Now().Sub(now))
+	values, handle, err := provider.Mint(limited, m.lease(row))
+	cancel()
+	// From here on it must be ended or recorded, whoever went away.
+	keep, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	if err != nil {
+		_ = g.revoke(keep, row, "it could not be made") // it is tried again
+		return jobs.Given{}, fmt.Errorf("making the credential %q: %w", row.Credential, err)
+	}
+	sealed, err := g.cfg.Keys.Seal("lease "+id, handle)
+	if err == nil {
+		row.Handle = sealed
+		outcome := ledger.Entry{Kind: ledger.KindOutcome, Time: g.cfg.Now(), Subject: subject, Decision: row.Decision, Payload: map[string]any{"outcome": "given"}}
+		err = g.write(keep, []ledger.Entry{outcome}, func(tx *store.Tx) error {
+			if err := tx.GiveLease(id, sealed); err != nil || m.look == nil {
+				return err
+			}
+			look := *m.look
+			look.Due = g.cfg.Now().Add(releasePause)
+			return tx.Mark(look, g.cfg.Now())
+		})
+	}
+	if err != nil {
+		// It was asked to be ended while it was made, or cannot be recorded.
+		if sealed != nil {
+			_ = g.cfg.Store.Update(keep, func(tx *store.Tx) error { return tx.KeepHandle(id, sealed) }) // it is ended with what is in memory now
+		}
+		_ = g.revoke(keep, row, "it could not be given") // it is tried again
+		switch {
+		case errors.Is(err, store.ErrNotFound) && row.Person != 0:
+			return jobs.Given{}, &jobs.Refusal{Status: http.StatusForbidden, Code: "lease-ended", Text: "The credential was revoked while it was made."}
+		case errors.Is(err, store.ErrNotFound):
+			return jobs.Given{}, &jobs.Refusal{Status: http.StatusForbidden, Code: string(codeAlreadyGiven), Text: "Somebody else asked for this credential at the same time: it is revoked."}
+		}
+		return jobs.Given{}, fmt.Errorf("recording the credential %q: %w", row.Credential, err)
+	}
+	g.cfg.Log.InfoContext(ctx, "credential given", slog.String("repository", m.fullName), slog.String("environment", row.Environment), slog.String("credential", row.Credential),
+		slog.String("lease", id), slog.Int64("person", int64(row.Person)), slog.Time("until", row.Deadline), slog.String("decision", row.Decision))
+	return jobs.Given{ID: id, Secret: secret, Credential: row.Credential, Environment: row.Environment, ExpiresAt: row.Deadline, Values: values}, nil
+}
