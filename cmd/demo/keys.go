@@ -18,8 +18,14 @@ import (
 const audience = "orders-db.acme.internal"
 
 // targets are what the server's own file declares.
-func (s *story) targets() (*rules.Targets, error) {
+func (s *story) targets(dir string) (*rules.Targets, error) {
 	text := fmt.Sprintf("targets:\n  orders-db: {tier: human, repositories: [%d], environments: [production], token: {audience: %s}}\n", s.repo.ID, audience)
+	if s.production != nil {
+		var err error
+		if text, err = s.production.target(dir, s.repo.ID); err != nil {
+			return nil, err
+		}
+	}
 	t, problems := rules.LoadTargets("targets.yml", []byte(text))
 	if t == nil {
 		return nil, fmt.Errorf("the story's targets: %v", problems)
@@ -45,21 +51,13 @@ func (s *story) credential(ctx context.Context, r run) error {
 	if err := json.Unmarshal(answer, &given); err != nil {
 		return err
 	}
-	parts := strings.Split(given.Values["token"], ".")
-	if len(parts) != 3 {
-		return errors.New("the credential is no token")
+	if s.production != nil {
+		err = s.withDatabase(ctx, given.Values)
+	} else {
+		err = s.withToken(given.Credential, given.Values["token"])
 	}
-	body, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
 		return err
-	}
-	var c map[string]any
-	if err := json.Unmarshal(body, &c); err != nil {
-		return err
-	}
-	s.say("\n     201 %s: a token of Sallyport's own issuer, for %v, that lives two minutes and says", given.Credential, c["aud"])
-	for _, name := range []string{"sub", "sha", "approver_ids"} {
-		s.say("         %-13s %v", name, c[name])
 	}
 	s.say("\n  Something else in that job asks too:")
 	status, answer, err = s.ask(ctx, r)
@@ -73,7 +71,32 @@ func (s *story) credential(ctx context.Context, r run) error {
 	if err := json.Unmarshal(answer, &problem); err != nil || status != http.StatusForbidden {
 		return fmt.Errorf("a second asker was answered with %d: %w", status, err)
 	}
-	s.say("\n     %d %s %s\n     The first is ended as far as its target can (a token like this dies by itself), and an alert raised: one of the\n     two was not the deploy step.", status, problem.Code, problem.Detail)
+	s.say("\n     %d %s %s\n     The first is ended, as it is when its job ends, and an alert raised: one of the two was not the deploy step.", status, problem.Code, problem.Detail)
+	if s.production != nil {
+		return s.gone(ctx)
+	}
+	s.say("     (A token like this dies by itself. Where there is a PostgreSQL on the machine the story runs a migration on it.)")
+	return nil
+}
+
+// withToken shows what a token of ours says.
+func (s *story) withToken(credential, token string) error {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return errors.New("the credential is no token")
+	}
+	body, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return err
+	}
+	var c map[string]any
+	if err := json.Unmarshal(body, &c); err != nil {
+		return err
+	}
+	s.say("\n     201 %s: a token of Sallyport's own issuer, for %v, that lives two minutes and says", credential, c["aud"])
+	for _, name := range []string{"sub", "sha", "approver_ids"} {
+		s.say("         %-13s %v", name, c[name])
+	}
 	return nil
 }
 

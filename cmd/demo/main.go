@@ -44,6 +44,7 @@ func Main(ctx context.Context, args []string, stdin *os.File, stdout, stderr io.
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	yes := flags.Bool("yes", false, "approve without asking; a pipe implies it")
+	bare := flags.Bool("no-database", false, "give the job a token, even where a PostgreSQL is at hand")
 	verbose := flags.Bool("log", false, "show the server's log on standard error")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -52,7 +53,7 @@ func Main(ctx context.Context, args []string, stdin *os.File, stdout, stderr io.
 		fmt.Fprintf(stderr, "demo: %q is not expected\n", flags.Arg(0))
 		return 2
 	}
-	s := &story{out: stdout, log: io.Discard, look: look, approve: func(string) error { return nil }}
+	s := &story{bare: *bare, out: stdout, log: io.Discard, look: look, approve: func(string) error { return nil }}
 	if *verbose {
 		s.log = stderr
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/gate/github"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
 	"github.com/sallyport/sallyport/gate/ledger"
+	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/gate/webhook"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -56,6 +57,7 @@ type story struct {
 	log     io.Writer
 	look    gate.Statements
 	approve func(what string) error // waits for the person at the keyboard
+	bare    bool                    // no database
 
 	github *githubtest.GitHub
 	repo   *githubtest.Repository
@@ -63,6 +65,8 @@ type story struct {
 	agent  *githubtest.App
 	server *server.Server
 	url    string
+	// production is nil where no PostgreSQL is at hand.
+	production *production
 }
 
 func (s *story) say(format string, args ...any) {
@@ -80,6 +84,14 @@ func (s *story) tell(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if !s.bare {
+		if s.production, err = openProduction(ctx); err != nil {
+			return fmt.Errorf("starting a PostgreSQL (--no-database does without): %w", err)
+		}
+	}
+	if s.production != nil {
+		defer func() { err = errors.Join(err, s.production.close(context.WithoutCancel(ctx))) }()
+	}
 	if s.github, err = githubtest.New(githubtest.Config{}); err != nil {
 		return err
 	}
@@ -94,7 +106,7 @@ func (s *story) tell(ctx context.Context) (err error) {
 	writer := g.App(githubtest.AppConfig{Slug: "writer", Permissions: map[string]string{"contents": "write", "pull_requests": "write"}})
 	writer.Install(acme, s.repo)
 	s.agent = writer
-	s.repo.CommitTo(alice, "main", "Add the policy", map[string]string{rules.PolicyPath: policy})
+	s.repo.CommitTo(alice, "main", "Add the policy", map[string]string{rules.PolicyPath: policy, migrationFile: migration})
 
 	end, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
@@ -193,12 +205,12 @@ func (s *story) serve(ctx context.Context, dir string, owner githubtest.Owner, d
 		return err
 	}
 	s.app.Install(owner)
-	targets, err := s.targets()
+	targets, err := s.targets(dir)
 	if err != nil {
 		return err
 	}
 	settings := server.Settings{
-		URL: "http://127.0.0.1", Listen: "127.0.0.1:0", Database: filepath.Join(dir, "sallyport.db"), App: rules.AppID(s.app.ID), Key: key,
+		URL: "http://127.0.0.1", Listen: "127.0.0.1:0", Database: store.Config{Path: filepath.Join(dir, "sallyport.db")}, App: rules.AppID(s.app.ID), Key: key,
 		WebhookSecrets: []webhook.Secret{webhook.Secret(secret)}, GitHubAPI: s.github.URL(), Issuer: s.github.OIDCIssuer(), Sweep: time.Minute, Statements: s.look, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 		Targets: targets,
 	}
