@@ -14,6 +14,14 @@ import (
 // what the build information says.
 var version string
 
+// versionName is the version alone, as a program says it of itself.
+func versionName() string {
+	if version != "" {
+		return version
+	}
+	return "unreleased"
+}
+
 // versionLine is the answer to --version.
 func versionLine() string {
 	v, commit := version, ""
@@ -65,7 +73,7 @@ $ sallyport policy explain src/server.go docs/guide.md`,
 	root.SetHelpCommandGroupID(groupOther)
 	root.CompletionOptions.DisableDefaultCmd = true
 
-	core := []*cobra.Command{a.initCommand(), a.checkCommand(), a.classifyCommand(), a.policyCommand(), a.auditCommand()}
+	core := []*cobra.Command{a.initCommand(), a.checkCommand(), a.classifyCommand(), a.policyCommand(), a.auditCommand(), a.execCommand(), a.loginCommand(), a.logoutCommand(), a.actionCommand()}
 	for _, c := range core {
 		c.GroupID = groupCore
 	}
