@@ -233,7 +233,7 @@ func (d *deployed) press(who *githubtest.User, button string, until func() bool)
 
 // asks asks the gate as the job does; "" is no answer.
 func (d *deployed) asks() string {
-	to := d.c.killer.target.Load()
+	to := d.c.killer.target()
 	if to == nil {
 		return ""
 	}

@@ -17,7 +17,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +31,7 @@ import (
 	"github.com/sallyport/sallyport/gate/jobs"
 	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/gate/store/pgtest"
 	"github.com/sallyport/sallyport/gate/webhook"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -49,6 +49,8 @@ const (
 	patienceVariable   = "SALLYPORT_CRASH_PATIENCE"
 	deliveriesDefault  = 400
 	killsAtLeast       = 5
+	// replicas is how many servers share one PostgreSQL; one has a file of SQLite.
+	replicas = 3
 )
 
 type childConfig struct {
@@ -59,7 +61,13 @@ type childConfig struct {
 // store is how the server's database is opened, by itself and by who looks at what
 // it left.
 func (c childConfig) store() store.Config {
-	return store.Config{Path: c.Database, Retry: store.Retry{First: 50 * time.Millisecond, Max: time.Second, Attempts: 100}}
+	cfg := store.Config{Retry: store.Retry{First: 50 * time.Millisecond, Max: time.Second, Attempts: 100}}
+	if strings.Contains(c.Database, "://") {
+		cfg.URL = store.Address(c.Database)
+	} else {
+		cfg.Path = c.Database
+	}
+	return cfg
 }
 
 // gate makes the gate and the webhook handler over a store. A sweep below 0 is none.
@@ -105,7 +113,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "child:", err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	os.Exit(pgtest.Run(m))
 }
 
 // child is a server until it is killed, or its parent is gone. It says on stdout where
@@ -162,12 +170,10 @@ type killer struct {
 	t      *testing.T
 	config string
 	client *http.Client
-	target atomic.Pointer[string]
-
-	cmd   *exec.Cmd // of whoever starts and kills
-	read  chan struct{}
-	stdin io.Closer
-	kills int
+	// servers are those that run or were killed. Requests go to one after the other.
+	servers []*killed
+	turn    atomic.Int64
+	kills   int // of whoever starts and kills
 
 	mu sync.Mutex
 	// accepted are the deliveries that were answered with 202 and are no news of no
@@ -176,6 +182,26 @@ type killer struct {
 	promised map[rules.WorkKey]time.Time
 	refused  map[int]int    // by status
 	told     map[string]int // messages, by kind and code
+}
+
+// killed is one server.
+type killed struct {
+	target atomic.Pointer[string] // its address, nil while it does not answer
+
+	cmd   *exec.Cmd // of whoever starts and kills, nil if it does not run
+	read  chan struct{}
+	stdin io.Closer
+}
+
+// target is the address of a server that runs, or nil.
+func (k *killer) target() *string {
+	turn := int(k.turn.Add(1))
+	for i := range k.servers {
+		if to := k.servers[(turn+i)%len(k.servers)].target.Load(); to != nil {
+			return to
+		}
+	}
+	return nil
 }
 
 func (k *killer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -195,7 +221,7 @@ func (k *killer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // pass passes a webhook on and remembers what was promised about it.
 func (k *killer) pass(r *http.Request) (status int, answer []byte) {
-	to := k.target.Load()
+	to := k.target()
 	body, err := io.ReadAll(r.Body)
 	if to == nil || err != nil {
 		return http.StatusServiceUnavailable, nil
@@ -250,13 +276,24 @@ func promises(event string, body []byte) (rules.WorkKey, bool) {
 	return key, strings.HasPrefix(event, "pull_request")
 }
 
+// start starts the servers that do not run.
 func (k *killer) start() error {
+	var errs []error
+	for _, s := range k.servers {
+		if s.cmd == nil {
+			errs = append(errs, s.start(k.config))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *killed) start(config string) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), childVariable+"="+k.config)
+	cmd.Env = append(os.Environ(), childVariable+"="+config)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -269,31 +306,46 @@ func (k *killer) start() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	k.cmd, k.stdin, k.read = cmd, stdin, make(chan struct{})
+	s.cmd, s.stdin, s.read = cmd, stdin, make(chan struct{})
 	go func() {
-		defer close(k.read)
+		defer close(s.read)
 		lines := bufio.NewReader(stdout)
 		if line, err := lines.ReadString('\n'); err == nil {
 			line = strings.TrimSpace(line)
-			k.target.Store(&line)
+			s.target.Store(&line)
 		}
 		_, _ = io.Copy(io.Discard, lines) // nothing more comes
 	}()
 	return nil
 }
 
-// kill kills the server with SIGKILL. A server that ended by itself is an error.
+// kill kills one server with SIGKILL, each in its turn. A server that ended by itself
+// is an error.
 func (k *killer) kill() error {
-	if k.cmd == nil {
+	err := k.servers[k.kills%len(k.servers)].kill()
+	k.kills++
+	return err
+}
+
+// killAll kills all servers.
+func (k *killer) killAll() error {
+	var errs []error
+	for range k.servers {
+		errs = append(errs, k.kill())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *killed) kill() error {
+	if s.cmd == nil {
 		return nil
 	}
-	err := k.cmd.Process.Kill()
-	<-k.read
-	_ = k.cmd.Wait() // killed: that is its error
-	k.target.Store(nil)
-	_ = k.stdin.Close() // nobody reads it
-	k.cmd = nil
-	k.kills++
+	err := s.cmd.Process.Kill()
+	<-s.read
+	_ = s.cmd.Wait() // killed: that is its error
+	s.target.Store(nil)
+	_ = s.stdin.Close() // nobody reads it
+	s.cmd = nil
 	return err
 }
 
@@ -412,8 +464,16 @@ func newCrash(t *testing.T, seed int) *crash {
 	w.repo.Environment(late)
 	w.key, err = ledger.GenerateKey(rand.Reader, "sallyport.test/ledger")
 	must(t, err)
+	where := newDatabase(t)
+	database, servers := where.Path, 1
+	if where.URL != "" {
+		database, servers = string(where.URL), replicas
+	}
+	for range servers {
+		k.servers = append(k.servers, &killed{})
+	}
 	c := &crash{world: w, t: t, killer: k, seed: uint64(seed), config: childConfig{
-		Database: filepath.Join(t.TempDir(), "sallyport.db"), API: g.URL(), Key: string(w.app.KeyPEM()), Ledger: w.key.Secret(), Tell: proxy.URL + "/told", App: w.app.ID, Owner: w.acme.ID,
+		Database: database, API: g.URL(), Key: string(w.app.KeyPEM()), Ledger: w.key.Secret(), Tell: proxy.URL + "/told", App: w.app.ID, Owner: w.acme.ID,
 	}}
 	c.open(func(s *store.Store) {
 		w.gate, _, err = c.config.gate(t.Context(), s, -1)
@@ -424,7 +484,7 @@ func newCrash(t *testing.T, seed int) *crash {
 	must(t, err)
 	k.config = string(config)
 	must(t, k.start())
-	t.Cleanup(func() { _ = k.kill() }) // dead already, most of the time
+	t.Cleanup(func() { _ = k.killAll() }) // dead already, most of the time
 	return c
 }
 
@@ -660,7 +720,7 @@ func (c *crash) end() {
 	t := c.t
 	t.Helper()
 	c.arrive()
-	must(t, c.killer.kill())
+	must(t, c.killer.killAll())
 	must(t, c.killer.kept(t.Context(), c.config.store()))
 	c.open(func(s *store.Store) {
 		c.drain(s)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/gate/statements"
 	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/gate/store/pgtest"
 	"github.com/sallyport/sallyport/gate/webhook"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -58,6 +60,7 @@ type world struct {
 	clock  *githubtest.Clock
 	client *github.Client
 	store  *store.Store
+	where  store.Config
 	key    ledger.Key
 	gate   *gate.Gate
 	hook   *httptest.Server
@@ -72,19 +75,11 @@ func (inProcess) Look(ctx context.Context, name, text string) ([]statements.Find
 
 type option func(*world, *gate.Config)
 
-func permissions() map[string]string {
-	return map[string]string{
-		"actions": "read", "checks": "write", "contents": "write", "deployments": "write", "members": "read", "merge_queues": "read",
-		"pull_requests": "write", "statuses": "read",
-	}
-}
+// permissions and events are what setup asks for, no more: what a test needs beyond
+// them, the App lacks.
+func permissions() map[string]string { return github.PermissionLevels(false) }
 
-func events() []string {
-	return []string{
-		"check_run", "check_suite", "deployment", "deployment_protection_rule", "deployment_review", "deployment_status", "membership", "merge_group",
-		"pull_request", "pull_request_review", "push", "status", "workflow_dispatch", "workflow_job", "workflow_run", "team",
-	}
-}
+func events() []string { return github.Events() }
 
 // newWorld builds it. An empty policy is none.
 func newWorld(t testing.TB, policy string, options ...option) *world {
@@ -110,7 +105,10 @@ func newWorld(t testing.TB, policy string, options ...option) *world {
 		w.repo.CommitTo(w.carol, "main", "Add the policy", map[string]string{rules.PolicyPath: policy})
 	}
 
-	w.store, err = store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "sallyport.db"), Retry: store.Retry{First: 20 * time.Millisecond, Max: 200 * time.Millisecond, Attempts: 12}})
+	where := newDatabase(t)
+	w.where = where
+	where.Retry = store.Retry{First: 20 * time.Millisecond, Max: 200 * time.Millisecond, Attempts: 12}
+	w.store, err = store.Open(t.Context(), where)
 	must(t, err)
 	t.Cleanup(func() { w.store.Close() })
 	w.key, err = ledger.GenerateKey(rand.Reader, "sallyport.test/ledger")
@@ -149,6 +147,19 @@ func newWorld(t testing.TB, policy string, options ...option) *world {
 	}
 	w.settle()
 	return w
+}
+
+// storeVariable says which database the tests are about: "postgres", or nothing for
+// SQLite.
+const storeVariable = "SALLYPORT_TEST_STORE"
+
+// newDatabase is an empty database for one test.
+func newDatabase(t testing.TB) store.Config {
+	t.Helper()
+	if os.Getenv(storeVariable) == "postgres" {
+		return store.Config{URL: store.Address(pgtest.URL(t))}
+	}
+	return store.Config{Path: filepath.Join(t.TempDir(), "sallyport.db")}
 }
 
 func must(t testing.TB, err error) {

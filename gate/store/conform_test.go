@@ -65,11 +65,13 @@ func conform(t *testing.T, open opening) {
 		"appends share a signature":          conformLedgerGroups,
 		"what is closed refuses":             conformClosed,
 		"credentials are given once":         conformCredentials,
+		"a person has a few at once":         conformPersonLeases,
 		"releases happen once and end once":  conformReleases,
 		"the last release is the baseline":   conformLastRelease,
 		"notices are sent by one":            conformNotices,
 		"notices hold no address":            conformNoticeErrors,
 		"holds are one job's":                conformHolds,
+		"limits are kept together":           conformLimits,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open) })
 	}

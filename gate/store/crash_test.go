@@ -19,6 +19,7 @@ import (
 
 	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/gate/store/pgtest"
 	"github.com/sallyport/sallyport/rules"
 )
 
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(pgtest.Run(m))
 }
 
 func crashKey() ledger.Key {
@@ -140,12 +141,22 @@ func TestCrash(t *testing.T) {
 		out, err := cmd.StdoutPipe()
 		must(t, err)
 		must(t, cmd.Start())
-		kill := time.AfterFunc(time.Duration(50+rand.IntN(400))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		// The first is killed while it starts, perhaps; the others once they write, however
+		// long a busy machine takes until then.
+		soon := time.Duration(50+rand.IntN(400)) * time.Millisecond
+		first := time.Minute
+		if run == 0 {
+			first = soon
+		}
+		kill := time.AfterFunc(first, func() { _ = cmd.Process.Kill() })
 		lines := bufio.NewReader(out)
-		for {
+		for writes := false; ; writes = true {
 			line, err := lines.ReadString('\n')
 			if err != nil {
 				break // what was cut off was not said
+			}
+			if !writes && run > 0 {
+				kill.Reset(soon)
 			}
 			kind, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 			switch kind {

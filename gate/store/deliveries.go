@@ -20,7 +20,8 @@ const maxFactDeliveries = 64
 // are on the disk. A delivery whose id and body are known changes nothing.
 func (s *Store) Accept(ctx context.Context, d rules.Delivery) (known bool, err error) {
 	if err = sound(d); err == nil {
-		err = s.updateWhole(ctx, func(tx *Tx) error {
+		first := &statement{"INSERT INTO deliveries (id, body, event, received_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", []any{d.ID, d.BodyHash[:], d.Event, stamp(d.ReceivedAt)}}
+		err = s.updateWhole(ctx, first, func(tx *Tx) error {
 			known, err = tx.accept(d)
 			return err
 		})
@@ -33,7 +34,13 @@ func (s *Store) Accept(ctx context.Context, d rules.Delivery) (known bool, err e
 
 // sound finds what is wrong with a delivery before anything of it is stored.
 func sound(d rules.Delivery) error {
+	if err := storable(d.ID, d.Event); err != nil {
+		return err
+	}
 	for _, f := range d.Facts {
+		if err := storable(string(f.Kind), f.Key, f.Event, f.Action); err != nil {
+			return err
+		}
 		if f.Kind == "" || f.Key == "" || !f.Payload.IsValid() {
 			return fmt.Errorf("a fact of kind %q with the key %q is incomplete", f.Kind, f.Key)
 		}
@@ -44,7 +51,7 @@ func sound(d rules.Delivery) error {
 		}
 	}
 	for _, m := range d.Marks {
-		if err := m.Key.Valid(); err != nil {
+		if err := errors.Join(m.Key.Valid(), storable(m.FullName)); err != nil {
 			return fmt.Errorf("marking: %w", err)
 		}
 	}
@@ -52,8 +59,7 @@ func sound(d rules.Delivery) error {
 }
 
 func (t *Tx) accept(d rules.Delivery) (known bool, err error) {
-	n, err := t.exec("INSERT INTO deliveries (id, body, event, received_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-		d.ID, d.BodyHash[:], d.Event, stamp(d.ReceivedAt))
+	n, err := t.first()
 	if err != nil {
 		return false, err
 	}

@@ -26,7 +26,7 @@ const (
 	LeaseEnded LeaseState = "ended"
 )
 
-// Lease is one credential given to one job.
+// Lease is one credential given to one job, or to a person outside any.
 type Lease struct {
 	// ID is 32 hex digits.
 	ID         string
@@ -37,10 +37,13 @@ type Lease struct {
 	Attempt     int
 	Job         rules.CheckRunID
 	SHA         rules.SHA
+	// Person is whom it was given to outside any job; it has no run, attempt, job and
+	// commit then. 0 is a job's.
+	Person rules.AccountID
 	// Credential is the policy's name, Target the server's.
 	Credential, Target string
 	Capability         rules.Capability
-	// Token is the id of the job's token that asked (jti).
+	// Token is the id of the job's token that asked (jti). It is never used again.
 	Token string
 	// Secret is the SHA-256 of the lease's own secret.
 	Secret []byte
@@ -67,25 +70,46 @@ const (
 
 // AddLease puts a lease on record before anything of it is made, in the transaction of
 // its ledger entry. It returns [ErrAlready] if this credential was given to this job
-// before, or the token was used before: both hold whoever asks at the same time.
+// before, or the token was used before: both hold whoever asks at the same time. To a
+// person it may be given again, but [ErrTooMany] says that they have
+// [rules.MaxPersonLeases] that have not ended.
 func (t *Tx) AddLease(l Lease) error {
 	switch {
-	case l.ID == "" || l.Repository <= 0 || l.Run <= 0 || l.Attempt < 1 || l.Job <= 0 || l.Environment == "" || l.Credential == "" || l.Target == "" || !l.SHA.Valid():
-		return fmt.Errorf("a lease of half a thing: repository %d, run %d, attempt %d, job %d, credential %q", l.Repository, l.Run, l.Attempt, l.Job, l.Credential)
+	case l.ID == "" || l.Repository <= 0 || l.Environment == "" || l.Credential == "" || l.Target == "" || l.Person < 0,
+		l.Person == 0 && (l.Run <= 0 || l.Attempt < 1 || l.Job <= 0 || !l.SHA.Valid()),
+		l.Person != 0 && (l.Run != 0 || l.Attempt != 0 || l.Job != 0 || l.SHA != ""):
+		return fmt.Errorf("a lease of half a thing: repository %d, run %d, attempt %d, job %d, person %d, credential %q", l.Repository, l.Run, l.Attempt, l.Job, l.Person, l.Credential)
 	case l.Token == "" || len(l.Secret) != 32:
 		return errors.New("a lease without the id of its token, or without a secret")
 	case l.MadeAt.IsZero() || !l.Deadline.After(l.MadeAt):
 		return fmt.Errorf("a lease from %s to %s", l.MadeAt, l.Deadline)
 	}
-	n, err := t.exec(`INSERT INTO leases (id, repository, environment, run, attempt, job, sha, credential, target, capability, token, secret, decision, made_at, deadline, state, due_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-		l.ID, int64(l.Repository), l.Environment, int64(l.Run), l.Attempt, int64(l.Job), string(l.SHA), l.Credential, l.Target, string(l.Capability), l.Token, l.Secret,
-		l.Decision, stamp(l.MadeAt), stamp(l.Deadline), string(LeaseCreating), stamp(l.MadeAt.Add(MintTime)))
-	if err == nil && n == 0 {
-		return fmt.Errorf("the credential %q of job %d: %w", l.Credential, l.Job, ErrAlready)
+	if l.Person == 0 {
+		added, err := t.addLease(l, 0)
+		if err == nil && !added {
+			return fmt.Errorf("the credential %q of job %d: %w", l.Credential, l.Job, ErrAlready)
+		}
+		return err
 	}
-	return err
+	for place := 1; place <= rules.MaxPersonLeases; place++ {
+		if added, err := t.addLease(l, place); added || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the credential %q: %w", l.Credential, ErrTooMany)
 }
+
+// addLease puts a lease on record unless another one has its place.
+func (t *Tx) addLease(l Lease, place int) (bool, error) {
+	n, err := t.exec(`INSERT INTO leases (id, repository, environment, run, attempt, job, sha, credential, target, capability, token, secret, decision, made_at, deadline, state, due_at, person, place)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		l.ID, int64(l.Repository), l.Environment, int64(l.Run), l.Attempt, int64(l.Job), string(l.SHA), l.Credential, l.Target, string(l.Capability), l.Token, l.Secret,
+		l.Decision, stamp(l.MadeAt), stamp(l.Deadline), string(LeaseCreating), stamp(l.MadeAt.Add(MintTime)), int64(l.Person), place)
+	return n == 1, err
+}
+
+// ErrTooMany means that a person has as many leases as they may.
+var ErrTooMany = errors.New("there are as many as there may be")
 
 // GiveLease records that a lease's credential was made, with what revoking it needs.
 // It returns [ErrNotFound] if the lease is to be revoked already: then what was made
@@ -111,15 +135,15 @@ const MintTime = 30 * time.Second
 // RevokeLease asks for a lease to be ended, now. It is no error if that was asked
 // before, and [ErrNotFound] if there is none or it has ended.
 func (t *Tx) RevokeLease(id, why string, now time.Time) error {
-	n, err := t.exec(`UPDATE leases SET due_at = CASE WHEN length(handle) = 0 THEN max(made_at + ?, ?) ELSE ? END, state = ?, why = CASE WHEN why = '' THEN ? ELSE why END
-		WHERE id = ? AND state <> ?`, MintTime.Microseconds(), stamp(now), stamp(now), string(LeaseRevoking), clean(why), id, string(LeaseEnded))
+	n, err := t.exec(`UPDATE leases SET due_at = CASE WHEN length(handle) = 0 AND made_at + ?1 > ?2 THEN made_at + ?1 ELSE ?2 END, state = ?3, why = CASE WHEN why = '' THEN ?4 ELSE why END
+		WHERE id = ?5 AND state <> ?6`, MintTime.Microseconds(), stamp(now), string(LeaseRevoking), clean(why), id, string(LeaseEnded))
 	return missing(n, err)
 }
 
 // EndLease records that nothing of a lease is alive. What it was ended with is
 // forgotten.
 func (t *Tx) EndLease(id string, now time.Time) error {
-	n, err := t.exec("UPDATE leases SET state = ?, ended_at = ?, handle = x'', error = '' WHERE id = ? AND state <> ?", string(LeaseEnded), stamp(now), id, string(LeaseEnded))
+	n, err := t.exec("UPDATE leases SET state = ?, ended_at = ?, handle = ?, error = '' WHERE id = ? AND state <> ?", string(LeaseEnded), stamp(now), blob(nil), id, string(LeaseEnded))
 	return missing(n, err)
 }
 
@@ -187,6 +211,11 @@ func (s *Store) LeasesOf(ctx context.Context, repository rules.RepositoryID, run
 	return s.leases(ctx, "WHERE repository = ? AND run = ? AND state <> 'ended' ORDER BY made_at, id", int64(repository), int64(run))
 }
 
+// LeasesOfPerson returns the leases of a person that have not ended, oldest first.
+func (s *Store) LeasesOfPerson(ctx context.Context, person rules.AccountID) ([]Lease, error) {
+	return s.leases(ctx, "WHERE person = ? AND person <> 0 AND state <> 'ended' ORDER BY made_at, id", int64(person))
+}
+
 // Leases returns all leases that have not ended, oldest first.
 func (s *Store) Leases(ctx context.Context) ([]Lease, error) {
 	return s.leases(ctx, "WHERE state <> 'ended' ORDER BY made_at, id")
@@ -204,13 +233,13 @@ func (s *Store) oneLease(ctx context.Context, where string, args ...any) (Lease,
 }
 
 const leaseColumns = `id, repository, environment, run, attempt, job, sha, credential, target, capability, token, secret, decision, made_at, deadline,
-	state, handle, why, due_at, attempts, error, ended_at`
+	state, handle, why, due_at, attempts, error, ended_at, person`
 
 func scanLease(scan func(...any) error) (Lease, error) {
 	var l Lease
 	var made, deadline, due, ended int64
 	err := scan(&l.ID, &l.Repository, &l.Environment, &l.Run, &l.Attempt, &l.Job, &l.SHA, &l.Credential, &l.Target, &l.Capability, &l.Token, &l.Secret, &l.Decision,
-		&made, &deadline, &l.State, &l.Handle, &l.Why, &due, &l.Attempts, &l.Error, &ended)
+		&made, &deadline, &l.State, &l.Handle, &l.Why, &due, &l.Attempts, &l.Error, &ended, &l.Person)
 	l.MadeAt, l.Deadline, l.DueAt, l.EndedAt = unstamp(made), unstamp(deadline), unstamp(due), unstamp(ended)
 	return l, err
 }

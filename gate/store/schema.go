@@ -7,13 +7,17 @@ import (
 	"fmt"
 )
 
-// applicationID marks the file as ours: "SLPT".
-const applicationID = 0x534c5054
+// applicationID marks the file as ours: "SLPT". With movedID, "SLPM", it is one that
+// was moved into another database, which older programs too take for another's.
+const (
+	applicationID = 0x534c5054
+	movedID       = 0x534c504d
+)
 
 // migrations are what makes a schema of version n+1 from one of version n. They
-// are never changed, only added to.
+// are never changed, only added to. They are in SQLite's words; inPostgres translates.
 func migrations() []string {
-	return []string{schema1, schema2, schema3}
+	return []string{schema1, schema2, schema3, schema4}
 }
 
 const schema1 = `
@@ -272,8 +276,49 @@ CREATE TABLE leases (
 CREATE INDEX leases_due ON leases (due_at) WHERE state <> 'ended';
 `
 
-// migrate brings the schema to the newest version, all steps in one transaction.
-func migrate(ctx context.Context, conn *sql.Conn) (err error) {
+// schema4 has leases that were given to a person, outside any job: each takes one of the
+// person's few places until it has ended.
+const schema4 = `
+ALTER TABLE leases RENAME TO leases_of_jobs;
+CREATE TABLE leases (
+	id          TEXT PRIMARY KEY,
+	repository  INTEGER NOT NULL,
+	environment TEXT NOT NULL,
+	run         INTEGER NOT NULL,
+	attempt     INTEGER NOT NULL,
+	job         INTEGER NOT NULL,
+	sha         TEXT NOT NULL,
+	credential  TEXT NOT NULL,
+	target      TEXT NOT NULL,
+	capability  TEXT NOT NULL,
+	token       TEXT NOT NULL,
+	secret      BLOB NOT NULL,
+	decision    TEXT NOT NULL,
+	made_at     INTEGER NOT NULL,
+	deadline    INTEGER NOT NULL,
+	state       TEXT NOT NULL,
+	handle      BLOB NOT NULL DEFAULT x'',
+	why         TEXT NOT NULL DEFAULT '',
+	due_at      INTEGER NOT NULL,
+	attempts    INTEGER NOT NULL DEFAULT 0,
+	error       TEXT NOT NULL DEFAULT '',
+	ended_at    INTEGER NOT NULL DEFAULT 0,
+	-- The account that it was given to, 0 for a job.
+	person      INTEGER NOT NULL DEFAULT 0,
+	place       INTEGER NOT NULL DEFAULT 0,
+	UNIQUE (token)
+) STRICT, WITHOUT ROWID;
+INSERT INTO leases (id, repository, environment, run, attempt, job, sha, credential, target, capability, token, secret, decision, made_at, deadline, state, handle, why, due_at, attempts, error, ended_at)
+	SELECT id, repository, environment, run, attempt, job, sha, credential, target, capability, token, secret, decision, made_at, deadline, state, handle, why, due_at, attempts, error, ended_at
+	FROM leases_of_jobs;
+DROP TABLE leases_of_jobs;
+CREATE INDEX leases_due ON leases (due_at) WHERE state <> 'ended';
+CREATE UNIQUE INDEX leases_of_job ON leases (repository, run, attempt, job, credential) WHERE person = 0;
+CREATE UNIQUE INDEX leases_of_person ON leases (person, place) WHERE person <> 0 AND state <> 'ended';
+`
+
+// migrateSQLite brings the schema of a file to the newest version, all steps in one transaction.
+func migrateSQLite(ctx context.Context, conn *sql.Conn) (err error) {
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -294,6 +339,8 @@ func migrate(ctx context.Context, conn *sql.Conn) (err error) {
 	}
 	all := migrations()
 	switch {
+	case application == movedID:
+		return fmt.Errorf("%w, or its move was interrupted: set SALLYPORT_DATABASE_URL to where it is now, or move it again", ErrMoved)
 	case application != applicationID && (application != 0 || version != 0 || tables != 0):
 		return errors.New("it is a database of another program")
 	case version > int64(len(all)):

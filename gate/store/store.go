@@ -8,24 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"net/url"
-	"os"
-	"path/filepath"
-	"runtime"
+	"strings"
 	"sync"
 	"time"
-
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	"unicode/utf8"
 )
 
 const (
 	// MaxGroup is how many callers' writes are taken into one transaction.
 	MaxGroup = 128
 
-	busyTimeout = 5 * time.Second // for the lock of another process
-	maxReaders  = 4
 	queueLength = 2 * MaxGroup
 )
 
@@ -35,19 +27,23 @@ var ErrAlready = errors.New("it has happened already")
 // ErrNotFound means that there is no such row.
 var ErrNotFound = errors.New("there is no such thing in the store")
 
-// ErrNewer means that the file was written by a newer program.
+// ErrNewer means that the store was written by a newer program.
 var ErrNewer = errors.New("the database is of a newer version than this program knows")
 
 // ErrClosed means that the store was closed before the write began.
 var ErrClosed = errors.New("the store is closed")
 
-// Config says which store to open.
+// Config says which store to open: a file of SQLite by Path, or a database of
+// PostgreSQL by URL. [ParseURL] reads either from a text.
 type Config struct {
 	// Path of the file. Beside it SQLite keeps two more, with -wal and -shm at the
 	// end.
 	Path string
-	// MustExist refuses to create the file: a wrong path should not look like an
-	// empty start once a ledger exists.
+	// URL of the database. Its role owns the schema that its search_path begins
+	// with.
+	URL Address
+	// MustExist refuses to create what is not there: a wrong name should not look
+	// like an empty start once a ledger exists.
 	MustExist bool
 	// Random gives lease tokens and jitter. Nil is crypto/rand's.
 	Random io.Reader
@@ -61,17 +57,49 @@ type Config struct {
 // Store is an open store. It is safe for concurrent use.
 type Store struct {
 	cfg     Config
-	writeDB *sql.DB
+	writer  session // of the goroutine in write alone
 	readDB  *sql.DB
-	writer  *sql.Conn // of the goroutine in write alone
+	remarks []string
 	queue   chan *job
 	closing chan struct{} // closed by Close
 	stopped chan struct{} // closed when the writer has ended
 	closed  sync.Once
 
-	// mu guards reads: prepared statements of readDB, by their text.
+	// mu guards reads, and is held for no request to PostgreSQL. Reads are prepared
+	// statements of readDB by their text; with PostgreSQL, whose connections keep
+	// them by themselves, the texts in its spelling.
 	mu    sync.Mutex
 	reads map[string]*sql.Stmt
+	texts map[string]string
+}
+
+// session is the writer's connection to the database. The writer's goroutine has it
+// for itself. It asks for nothing between a transaction's end and the next begin.
+type session interface {
+	begin() error
+	// save begins a part of the transaction that undo undoes; keep ends it. There is
+	// one at a time.
+	save() error
+	undo() error
+	keep() error
+	// commit makes everything durable, or returns an error. After an error the
+	// transaction is to be rolled back; it may be committed all the same.
+	commit() error
+	rollback() error
+	// change runs a statement and returns how many rows it changed.
+	change(text string, args ...any) (int64, error)
+	// later runs a statement before the next one, or before the commit: an error may
+	// come only then.
+	later(text string, args ...any) error
+	// ahead runs the statements that jobs begin with before the jobs are run, where
+	// that saves round trips.
+	ahead(group []*job) error
+	// row runs a query for one row, or returns [ErrNotFound].
+	row(text string, args []any, into ...any) error
+	// broken reports whether an error of change or row leaves a transaction that
+	// cannot go on, so that nobody's part of it can be kept.
+	broken(err error) bool
+	close() error
 }
 
 // Open opens a store, creates it unless cfg says otherwise, and brings its schema
@@ -83,70 +111,35 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	cfg.Retry = cfg.Retry.orDefault()
 	cfg.MaxCache = cmp.Or(cfg.MaxCache, 64<<20)
-	if err := prepareFile(cfg); err != nil {
-		return nil, fmt.Errorf("opening the database: %w", err)
+	s := &Store{
+		cfg: cfg, queue: make(chan *job, queueLength), closing: make(chan struct{}), stopped: make(chan struct{}),
+		reads: map[string]*sql.Stmt{}, texts: map[string]string{},
 	}
-	s := &Store{cfg: cfg, queue: make(chan *job, queueLength), closing: make(chan struct{}), stopped: make(chan struct{}), reads: map[string]*sql.Stmt{}}
 	var err error
-	fail := func(err error) (*Store, error) {
-		return nil, errors.Join(fmt.Errorf("opening the database %q: %w", cfg.Path, err), s.closeAll())
+	switch {
+	case cfg.URL != "" && cfg.Path != "":
+		err = errors.New("opening the database: a file and a URL")
+	case cfg.URL != "":
+		if err = s.openPostgres(ctx); err != nil {
+			err = fmt.Errorf("opening the database: %w", err)
+		}
+	default:
+		if err = s.openSQLite(ctx); err != nil {
+			err = fmt.Errorf("opening the database %q: %w", cfg.Path, err)
+		}
 	}
-	if s.writeDB, err = sql.Open("sqlite", dsn(cfg.Path, "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(ON)")); err != nil {
-		return fail(err)
+	if err != nil {
+		return nil, errors.Join(err, s.closeAll())
 	}
-	s.writeDB.SetMaxOpenConns(1)
-	if s.writer, err = s.writeDB.Conn(ctx); err != nil {
-		return fail(err)
-	}
-	if err := migrate(ctx, s.writer); err != nil {
-		return fail(err)
-	}
-	if s.readDB, err = sql.Open("sqlite", dsn(cfg.Path, "query_only(ON)")); err != nil {
-		return fail(err)
-	}
-	s.readDB.SetMaxOpenConns(maxReaders)
-	s.readDB.SetMaxIdleConns(maxReaders)
 	go s.write()
 	return s, nil
 }
 
-// dsn names a file with the settings that every connection has.
-func dsn(path string, pragmas ...string) string {
-	q := url.Values{"_txlock": {"immediate"}}
-	q.Add("_pragma", fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()))
-	for _, p := range append(pragmas, "foreign_keys(ON)", "trusted_schema(OFF)", "cell_size_check(ON)") {
-		q.Add("_pragma", p)
-	}
-	return (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}).String()
-}
+// Remarks are what is not as it should be with the database, although it works: a
+// line each, for the log.
+func (s *Store) Remarks() []string { return s.remarks }
 
-// prepareFile creates the file for its owner alone, or holds an existing one to
-// that. SQLite gives the files beside it the same mode.
-func prepareFile(cfg Config) error {
-	if cfg.Path == "" {
-		return errors.New("no path")
-	}
-	info, err := os.Stat(cfg.Path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && cfg.MustExist:
-		return fmt.Errorf("%q is not there, and it is not to be created", cfg.Path)
-	case errors.Is(err, fs.ErrNotExist):
-		f, err := os.OpenFile(cfg.Path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err != nil {
-			return err
-		}
-		return f.Close()
-	case err != nil:
-		return err
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("%q is not a regular file", cfg.Path)
-	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("%q can be read or written by others (mode %#o): chmod 600 %s", cfg.Path, info.Mode().Perm(), cfg.Path)
-	}
-	return nil
-}
-
-// Close waits for the writes that have begun and closes the files. Writes that
+// Close waits for the writes that have begun and closes the files or connections. Writes that
 // have not begun fail with [ErrClosed].
 func (s *Store) Close() error {
 	var err error
@@ -170,10 +163,7 @@ func (s *Store) closeAll() error {
 		errs = append(errs, s.readDB.Close())
 	}
 	if s.writer != nil {
-		errs = append(errs, s.writer.Close())
-	}
-	if s.writeDB != nil {
-		errs = append(errs, s.writeDB.Close())
+		errs = append(errs, s.writer.close())
 	}
 	return errors.Join(errs...)
 }
@@ -191,6 +181,19 @@ func stamp(t time.Time) int64 {
 	return t.UnixMicro()
 }
 
+// errUnstorable is that of a text that is not stored.
+var errUnstorable = errors.New("a text that cannot be stored")
+
+// storable refuses texts that PostgreSQL has no place for: with a NUL, or no UTF-8.
+func storable(texts ...string) error {
+	for _, text := range texts {
+		if !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 {
+			return fmt.Errorf("%w: %.40q", errUnstorable, text)
+		}
+	}
+	return nil
+}
+
 func unstamp(n int64) time.Time {
 	if n == 0 {
 		return time.Time{}
@@ -198,13 +201,24 @@ func unstamp(n int64) time.Time {
 	return time.UnixMicro(n).UTC()
 }
 
-// query runs a prepared read.
-func (s *Store) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+// result is the rows of a read, to be given to each.
+type result struct {
+	*sql.Rows
+
+	done context.CancelFunc
+}
+
+// query runs a read.
+func (s *Store) query(ctx context.Context, text string, args ...any) (result, error) {
+	if s.cfg.URL != "" {
+		return s.queryPostgres(ctx, text, args)
+	}
 	stmt, err := s.read(ctx, text) //nolint:sqlclosecheck // kept until the store closes
 	if err != nil {
-		return nil, err
+		return result{}, err
 	}
-	return stmt.QueryContext(ctx, args...)
+	rows, err := stmt.QueryContext(ctx, args...) //nolint:sqlclosecheck // closed by each
+	return result{rows, func() {}}, err
 }
 
 func (s *Store) read(ctx context.Context, text string) (*sql.Stmt, error) {
@@ -224,14 +238,67 @@ func (s *Store) read(ctx context.Context, text string) (*sql.Stmt, error) {
 	return stmt, nil
 }
 
-// queryOne runs a prepared read for one row. It returns [ErrNotFound] if there is
-// none.
+func (s *Store) queryPostgres(ctx context.Context, text string, args []any) (result, error) {
+	s.mu.Lock()
+	closed, known := s.reads == nil, s.texts[text]
+	if known == "" {
+		known = numbered(text)
+		s.texts[text] = known
+	}
+	s.mu.Unlock()
+	if closed {
+		return result{}, ErrClosed
+	}
+	wired, err := wire(args)
+	if err != nil {
+		return result{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	rows, err := s.readDB.QueryContext(ctx, known, wired...) //nolint:sqlclosecheck // closed by each
+	if err != nil {
+		cancel()
+		return result{}, err
+	}
+	return result{rows, cancel}, nil
+}
+
+// each calls fn for every row and closes the rows.
+func each(rows result, fn func(*sql.Rows) error) error {
+	defer rows.done()
+	defer rows.Close()
+	for rows.Next() {
+		if err := fn(rows.Rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// queryOne runs a read for one row. It returns [ErrNotFound] if there is none.
 func (s *Store) queryOne(ctx context.Context, text string, args []any, into ...any) error {
-	stmt, err := s.read(ctx, text) //nolint:sqlclosecheck // kept until the store closes
+	if s.cfg.URL == "" {
+		stmt, err := s.read(ctx, text) //nolint:sqlclosecheck // kept until the store closes
+		if err != nil {
+			return err
+		}
+		return notFound(stmt.QueryRowContext(ctx, args...).Scan(into...))
+	}
+	rows, err := s.queryPostgres(ctx, text, args)
 	if err != nil {
 		return err
 	}
-	return notFound(stmt.QueryRowContext(ctx, args...).Scan(into...))
+	found := false
+	err = each(rows, func(rows *sql.Rows) error {
+		if found {
+			return nil
+		}
+		found = true
+		return rows.Scan(into...)
+	})
+	if err == nil && !found {
+		return ErrNotFound
+	}
+	return err
 }
 
 func notFound(err error) error {
@@ -239,17 +306,4 @@ func notFound(err error) error {
 		return ErrNotFound
 	}
 	return err
-}
-
-// isConstraint reports whether an error is a broken constraint, which undoes its
-// own statement and nothing else.
-func isConstraint(err error) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_CONSTRAINT
-}
-
-// isDriver reports whether an error is of SQLite itself.
-func isDriver(err error) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e)
 }

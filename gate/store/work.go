@@ -72,21 +72,22 @@ func (t *Tx) Mark(m rules.Mark, now time.Time) error {
 	if due.IsZero() {
 		due = now
 	}
-	_, err := t.exec(`INSERT INTO work (key, repository, priority, due_at, installation, full_name, marked_at)
+	return t.later(`INSERT INTO work (key, repository, priority, due_at, installation, full_name, marked_at)
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 		ON CONFLICT (key) DO UPDATE SET
-			generation = generation + 1,
-			priority = CASE WHEN lease = '' THEN min(priority, excluded.priority) ELSE priority END,
-			due_at = CASE WHEN lease = '' THEN min(due_at, excluded.due_at) ELSE due_at END,
-			next_priority = CASE WHEN lease = '' THEN 0 WHEN next_due_at = 0 THEN excluded.priority ELSE min(next_priority, excluded.priority) END,
-			next_due_at = CASE WHEN lease = '' THEN 0 WHEN next_due_at = 0 THEN excluded.due_at ELSE min(next_due_at, excluded.due_at) END,
-			poisoned_at = CASE WHEN excluded.priority >= ?8 THEN poisoned_at ELSE 0 END,
-			installation = CASE WHEN excluded.installation = 0 THEN installation ELSE excluded.installation END,
-			full_name = CASE WHEN excluded.full_name = '' THEN full_name ELSE excluded.full_name END,
+			generation = work.generation + 1,
+			priority = CASE WHEN work.lease = '' AND work.priority > excluded.priority THEN excluded.priority ELSE work.priority END,
+			due_at = CASE WHEN work.lease = '' AND work.due_at > excluded.due_at THEN excluded.due_at ELSE work.due_at END,
+			next_priority = CASE WHEN work.lease = '' THEN 0
+				WHEN work.next_due_at = 0 OR work.next_priority > excluded.priority THEN excluded.priority ELSE work.next_priority END,
+			next_due_at = CASE WHEN work.lease = '' THEN 0
+				WHEN work.next_due_at = 0 OR work.next_due_at > excluded.due_at THEN excluded.due_at ELSE work.next_due_at END,
+			poisoned_at = CASE WHEN excluded.priority >= ?8 THEN work.poisoned_at ELSE 0 END,
+			installation = CASE WHEN excluded.installation = 0 THEN work.installation ELSE excluded.installation END,
+			full_name = CASE WHEN excluded.full_name = '' THEN work.full_name ELSE excluded.full_name END,
 			marked_at = excluded.marked_at`,
 		m.Key.String(), int64(m.Key.Repository), int(m.Priority), max(1, stamp(due)), int64(m.Installation), m.FullName, stamp(now),
 		int(rules.PriorityHousekeeping))
-	return err
 }
 
 // Mark is [Tx.Mark] for any number of marks in a transaction of its own.
@@ -94,7 +95,7 @@ func (s *Store) Mark(ctx context.Context, now time.Time, marks ...rules.Mark) er
 	if err := sound(rules.Delivery{Marks: marks}); err != nil {
 		return err
 	}
-	return s.updateWhole(ctx, func(tx *Tx) error {
+	return s.updateWhole(ctx, nil, func(tx *Tx) error {
 		for _, m := range marks {
 			if err := tx.Mark(m, now); err != nil {
 				return err
@@ -172,7 +173,7 @@ func (s *Store) Take(ctx context.Context, worker string, now time.Time, lease ti
 		var err error
 		out, err = scanWork(func(into ...any) error {
 			return tx.one(`UPDATE work SET lease = ?1, worker = ?2, free_at = ?3, attempts = attempts + 1, taken = generation,
-				priority = CASE WHEN next_due_at = 0 THEN priority ELSE min(priority, next_priority) END,
+				priority = CASE WHEN next_due_at = 0 OR priority < next_priority THEN priority ELSE next_priority END,
 				next_due_at = 0, next_priority = 0
 				WHERE key = ?4 RETURNING `+workColumns,
 				[]any{hex.EncodeToString(token[:]), worker, stamp(now.Add(lease)), key}, into...)
@@ -192,7 +193,7 @@ func (s *Store) Take(ctx context.Context, worker string, now time.Time, lease ti
 // may be in the past.
 func (s *Store) NextDue(ctx context.Context) (time.Time, error) {
 	var at sql.NullInt64
-	if err := s.queryOne(ctx, "SELECT min(max(due_at, free_at)) FROM work WHERE poisoned_at = 0", nil, &at); err != nil {
+	if err := s.queryOne(ctx, "SELECT min(CASE WHEN due_at > free_at THEN due_at ELSE free_at END) FROM work WHERE poisoned_at = 0", nil, &at); err != nil {
 		return time.Time{}, err
 	}
 	return unstamp(at.Int64), nil
@@ -263,7 +264,7 @@ func (s *Store) Fail(ctx context.Context, key rules.WorkKey, lease string, cause
 			poisoned = max(1, stamp(now))
 		}
 		_, err = tx.exec(`UPDATE work SET lease = '', worker = '', free_at = ?, error = ?, poisoned_at = ?,
-			priority = CASE WHEN next_due_at = 0 THEN priority ELSE min(priority, next_priority) END,
+			priority = CASE WHEN next_due_at = 0 OR priority < next_priority THEN priority ELSE next_priority END,
 			next_priority = 0, next_due_at = 0 WHERE key = ?`, stamp(free), text, poisoned, key.String())
 		return err
 	})

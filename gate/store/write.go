@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -21,6 +20,12 @@ type job struct {
 	// whole says that fn finds every mistake before it writes anything, so that it
 	// needs no savepoint. If it fails after all, the whole group does.
 	whole bool
+	// first is a statement that fn begins with, see [Tx.first]. It may be run before
+	// fn is, together with those of others; then ran says so, and rows how many rows it
+	// changed.
+	first *statement
+	ran   bool
+	rows  int64
 	state atomic.Int32
 	err   error
 	// panicked is what fn panicked with; it goes on in the caller.
@@ -40,9 +45,9 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 }
 
 // updateWhole is Update for a function that finds every mistake before it writes
-// anything.
-func (s *Store) updateWhole(ctx context.Context, fn func(*Tx) error) error {
-	return s.submit(ctx, &job{fn: fn, whole: true, done: make(chan struct{})})
+// anything, and begins with a statement if first is not nil.
+func (s *Store) updateWhole(ctx context.Context, first *statement, fn func(*Tx) error) error {
+	return s.submit(ctx, &job{fn: fn, whole: true, first: first, done: make(chan struct{})})
 }
 
 func (s *Store) submit(ctx context.Context, j *job) error {
@@ -75,8 +80,7 @@ func (s *Store) submit(ctx context.Context, j *job) error {
 // write is the writer: it takes jobs in groups until the store closes.
 func (s *Store) write() {
 	defer close(s.stopped)
-	w := &writing{conn: s.writer, stmts: map[string]*sql.Stmt{}}
-	defer w.close()
+	w := &writing{session: s.writer}
 	group := make([]*job, 0, MaxGroup)
 	for {
 		group = group[:0]
@@ -121,23 +125,28 @@ func (s *Store) commit(w *writing, group []*job) {
 
 func (s *Store) run(w *writing, group []*job) error {
 	w.head = nil
-	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
+	if err := w.begin(); err != nil {
 		return err
+	}
+	if len(group) > 1 {
+		if err := w.ahead(group); err != nil {
+			return errors.Join(err, w.rollback())
+		}
 	}
 	for _, j := range group {
 		if err := s.one(w, j, len(group) == 1); err != nil {
-			return errors.Join(err, w.exec("ROLLBACK"))
+			return errors.Join(err, w.rollback())
 		}
 	}
 	if len(group) == 1 && (group[0].err != nil || group[0].panicked != nil) {
-		return w.exec("ROLLBACK")
+		return w.rollback()
 	}
 	if err := w.seal(); err != nil {
-		return errors.Join(err, w.exec("ROLLBACK"))
+		return errors.Join(err, w.rollback())
 	}
-	if err := w.exec("COMMIT"); err != nil {
+	if err := w.commit(); err != nil {
 		// The transaction may still be open, as after SQLITE_BUSY.
-		_ = w.exec("ROLLBACK")
+		_ = w.rollback()
 		return err
 	}
 	return nil
@@ -148,11 +157,11 @@ func (s *Store) run(w *writing, group []*job) error {
 func (s *Store) one(w *writing, j *job, alone bool) error {
 	bare := alone || j.whole
 	if !bare {
-		if err := w.exec("SAVEPOINT one"); err != nil {
+		if err := w.save(); err != nil {
 			return err
 		}
 	}
-	tx := &Tx{w: w, store: s}
+	tx := &Tx{w: w, store: s, whole: j.whole, job: j}
 	head := w.head
 	func() {
 		defer func() {
@@ -164,6 +173,9 @@ func (s *Store) one(w *writing, j *job, alone bool) error {
 	if tx.broken != nil {
 		return tx.broken
 	}
+	if j.err == nil {
+		j.err = tx.failed
+	}
 	if j.whole && tx.wrote && (j.err != nil || j.panicked != nil) {
 		return errors.Join(errors.New("a write failed half-way"), j.err)
 	}
@@ -171,60 +183,22 @@ func (s *Store) one(w *writing, j *job, alone bool) error {
 		return nil
 	}
 	if j.err != nil || j.panicked != nil {
-		if err := w.exec("ROLLBACK TO one"); err != nil {
+		if err := w.undo(); err != nil {
 			return err
 		}
 		w.head = head
 	}
-	return w.exec("RELEASE one")
+	return w.keep()
 }
 
-// writing is the writer's connection with its prepared statements. It belongs to
-// the writer's goroutine.
+// writing is the writer's connection and what it knows of the transaction under way.
+// It belongs to the writer's goroutine.
 type writing struct {
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
+	session
+
 	// head is the ledger's head in the transaction that is under way, nil if nobody
 	// asked for it yet.
 	head *ledgerHead
-}
-
-// The writer's statements are never interrupted half-way: they have no context of
-// a caller, whose end would end the others' transaction too.
-func (w *writing) stmt(text string) (*sql.Stmt, error) {
-	if stmt := w.stmts[text]; stmt != nil {
-		return stmt, nil
-	}
-	stmt, err := w.conn.PrepareContext(context.Background(), text)
-	if err != nil {
-		return nil, err
-	}
-	w.stmts[text] = stmt
-	return stmt, nil
-}
-
-func (w *writing) exec(text string) error {
-	_, err := w.change(text)
-	return err
-}
-
-// change runs a statement and returns how many rows it changed.
-func (w *writing) change(text string, args ...any) (int64, error) {
-	stmt, err := w.stmt(text) //nolint:sqlclosecheck // kept until the store closes
-	if err != nil {
-		return 0, err
-	}
-	result, err := stmt.ExecContext(context.Background(), args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-func (w *writing) close() {
-	for _, stmt := range w.stmts {
-		_ = stmt.Close() // the connection is closed next
-	}
 }
 
 // Tx is a transaction that is under way. It is valid within its function and on
@@ -233,7 +207,13 @@ type Tx struct {
 	w     *writing
 	store *Store
 	over  bool
+	whole bool // as the job's
+	job   *job
 	wrote bool // a statement was run
+	// failed is the first statement's error, broken constraints among them: with it
+	// everything of this caller is undone, whatever the function returns. PostgreSQL
+	// takes nothing more after one.
+	failed error
 	// broken is an error after which the connection cannot be trusted to be in the
 	// transaction that it should be in.
 	broken error
@@ -251,16 +231,33 @@ func (t *Tx) exec(text string, args ...any) (int64, error) {
 	if err := t.check(); err != nil {
 		return 0, err
 	}
-	stmt, err := t.w.stmt(text) //nolint:sqlclosecheck // kept until the store closes
-	if err != nil {
-		return 0, t.judge(err)
+	t.wrote = true
+	n, err := t.w.change(text, args...)
+	return n, t.judge(err)
+}
+
+// first runs the statement that the job begins with, unless it was run already, and
+// returns how many rows it changed.
+func (t *Tx) first() (int64, error) {
+	if t.job.ran {
+		t.wrote = true
+		return t.job.rows, t.check()
+	}
+	return t.exec(t.job.first.text, t.job.first.args...)
+}
+
+// later runs a statement of which nothing but an error is to be known. Where an error
+// fails everybody all the same it may come later, and saves a round trip.
+func (t *Tx) later(text string, args ...any) error {
+	if !t.whole {
+		_, err := t.exec(text, args...)
+		return err
+	}
+	if err := t.check(); err != nil {
+		return err
 	}
 	t.wrote = true
-	result, err := stmt.ExecContext(context.Background(), args...)
-	if err != nil {
-		return 0, t.judge(err)
-	}
-	return result.RowsAffected()
+	return t.judge(t.w.later(text, args...))
 }
 
 // one runs a query for one row. It returns [ErrNotFound] if there is none.
@@ -268,37 +265,21 @@ func (t *Tx) one(text string, args []any, into ...any) error {
 	if err := t.check(); err != nil {
 		return err
 	}
-	stmt, err := t.w.stmt(text) //nolint:sqlclosecheck // kept until the store closes
-	if err != nil {
-		return t.judge(err)
-	}
-	err = stmt.QueryRowContext(context.Background(), args...).Scan(into...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return ErrNotFound
+	err := t.w.row(text, args, into...)
+	if errors.Is(err, ErrNotFound) {
+		return err
 	}
 	return t.judge(err)
 }
 
-// judge tells errors after which SQLite may have rolled the whole transaction back
-// by itself (a full disk, an I/O error, no memory) from those that undo one
-// statement.
+// judge keeps what an error of a statement means for the caller, or for everybody.
 func (t *Tx) judge(err error) error {
-	if err == nil || isConstraint(err) {
-		return err
-	}
-	if isDriver(err) {
+	switch {
+	case err == nil:
+	case t.w.broken(err):
 		t.broken = err
+	case t.failed == nil:
+		t.failed = err
 	}
 	return err
-}
-
-// each calls fn for every row and closes the rows.
-func each(rows *sql.Rows, fn func(*sql.Rows) error) error {
-	defer rows.Close()
-	for rows.Next() {
-		if err := fn(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }

@@ -131,6 +131,8 @@ func (g *GitHub) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 		q.Status = 0
 	}
 	g.requests = append(g.requests, q)
+	out.header = maps.Clone(out.header) // a stale answer has an id of its own too
+	out.header.Set("X-Github-Request-Id", fmt.Sprintf("C0DE:%X", len(g.requests)))
 	g.mu.Unlock()
 	defer func() {
 		g.mu.Lock()
