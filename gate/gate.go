@@ -58,9 +58,29 @@ type Config struct {
 	Arrive time.Duration
 	// Now is the clock. Nil is time.Now.
 	Now func() time.Time
-	// Log is told what happens. Nil is silence.
+	// Log is told what happens, each line with the look that it belongs to (see
+	// [LogHandler]). Nil is silence.
 	Log *slog.Logger
+	// Worked is told of each look how it ended and how long it took, Swept of each
+	// sweep. They are called by many at once. Nil is told nothing.
+	Worked func(kind rules.WorkKind, ended Ended, took time.Duration)
+	Swept  func(err error, took time.Duration)
 }
+
+// Ended is how a look ended.
+type Ended string
+
+// The ends of a look. They are shown to machines: they may be added to and never
+// changed.
+const (
+	// EndedDone needs no further look.
+	EndedDone Ended = "done"
+	// EndedFailed will be tried again, EndedLimited too, once GitHub takes requests.
+	EndedFailed  Ended = "failed"
+	EndedLimited Ended = "limited"
+	// EndedHandedBack is another process's now, since this one ends.
+	EndedHandedBack Ended = "handed_back"
+)
 
 // Statements points out what in a migration deserves a second look:
 // [statements.Worker] does.
@@ -106,6 +126,13 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	cfg.Log = slog.New(LogHandler(cfg.Log.Handler()))
+	if cfg.Worked == nil {
+		cfg.Worked = func(rules.WorkKind, Ended, time.Duration) {}
+	}
+	if cfg.Swept == nil {
+		cfg.Swept = func(error, time.Duration) {}
 	}
 	app, err := cfg.GitHub.Self(ctx)
 	if err != nil {

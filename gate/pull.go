@@ -290,7 +290,7 @@ func (g *Gate) lintChange(ctx context.Context, at *place, p *github.Pull, data *
 
 // unserved ends work on what is not served.
 func (g *Gate) unserved(ctx context.Context, work store.Work, why error) error {
-	g.cfg.Log.InfoContext(ctx, "not served", slog.String("key", work.Key.String()), slog.Any("cause", why))
+	g.cfg.Log.InfoContext(ctx, "not served", slog.Any("cause", why))
 	return g.cfg.Store.Done(ctx, work.Key, work.Lease)
 }
 

@@ -59,7 +59,7 @@ func (g *Gate) rangeOf(ctx context.Context, at *place, environment, branch strin
 		return fmt.Errorf("reading what %s brings since %s: %w", head.Short(), last.SHA.Short(), err)
 	}
 	kept.Kind, kept.Complete, kept.Files, kept.FilesComplete = found.Kind, found.Complete, found.Files, found.FilesComplete
-	whole := false
+	var whole bool
 	if kept.Commits, whole, err = at.Arrivals(ctx, branch, last.SHA, found.Commits); err != nil {
 		return err
 	}

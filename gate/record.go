@@ -78,6 +78,7 @@ func pullSubject(repository rules.RepositoryID, number int, head rules.SHA) ledg
 // of them.
 func (t *task) run(ctx context.Context) error {
 	g := t.g
+	ctx = withDecision(ctx, t.id)
 	tried, err := t.record(ctx)
 	if err != nil {
 		// Nothing is opened without a record. What only takes something back acts.
@@ -100,7 +101,7 @@ func (t *task) run(ctx context.Context) error {
 			outcomes = append(outcomes, t.outcome(t.of(&e), key, "applied", result))
 			ends = append(ends, func(tx *store.Tx) error { return endEffect(tx, key, store.EffectApplied, result, g.cfg.Now()) })
 		case errors.As(err, &refused), errors.Is(err, github.ErrForbidden), errors.Is(err, github.ErrNotFound):
-			g.cfg.Log.WarnContext(ctx, "GitHub refused an effect", slog.String("effect", key), slog.Any("cause", err))
+			g.cfg.Log.WarnContext(ctx, "GitHub refused an effect", slog.String("effect", key), slog.String("decision", t.of(&e).id), slog.Any("cause", err))
 			result := effectResult{Kind: e.kind, Why: err.Error()}
 			t.tell(e, effectRefused, result)
 			if t.plan.again == 0 {
@@ -329,10 +330,10 @@ func (t *task) closeUnrecorded(ctx context.Context) {
 		}
 		result, err := t.g.apply(ctx, t.at, e, true)
 		if err != nil {
-			t.g.cfg.Log.ErrorContext(ctx, "what should be taken back could not be", slog.String("effect", e.key), slog.Any("cause", err))
+			t.g.cfg.Log.ErrorContext(ctx, "what should be taken back could not be", slog.String("effect", e.key), slog.String("decision", t.of(&e).id), slog.Any("cause", err))
 			continue
 		}
-		t.g.cfg.Log.WarnContext(ctx, "taken back although the ledger cannot be written", slog.String("effect", e.key))
+		t.g.cfg.Log.WarnContext(ctx, "taken back although the ledger cannot be written", slog.String("effect", e.key), slog.String("decision", t.of(&e).id))
 		t.g.giveUnrecorded([]ledger.Entry{t.outcome(t.of(&e), e.key, "applied before it was recorded", result)})
 	}
 }

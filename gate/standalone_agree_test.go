@@ -97,15 +97,18 @@ func (s *shown) RoundTrip(q *http.Request) (*http.Response, error) {
 	switch {
 	case strings.Contains(q.URL.Path, "/git/blobs/"):
 		return change(func(v map[string]any) {
-			text, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(v["content"].(string), "\n", ""))
-			if err == nil {
+			content, ok := v["content"].(string)
+			text, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(content, "\n", ""))
+			if ok && err == nil {
 				v["content"] = base64.StdEncoding.EncodeToString([]byte(s.listed(string(text))))
 			}
 		})
 	case strings.HasSuffix(q.URL.Path, "/jobs"):
 		return change(func(v map[string]any) {
-			for _, x := range v["jobs"].([]any) {
-				if j := x.(map[string]any); j["id"].(json.Number).String() == json.Number(itoa(s.job)).String() {
+			list, _ := v["jobs"].([]any)
+			for _, x := range list {
+				j, _ := x.(map[string]any)
+				if id, ok := j["id"].(json.Number); ok && id.String() == itoa(s.job) {
 					j["status"], j["conclusion"] = "in_progress", nil
 				}
 			}

@@ -29,7 +29,12 @@ func (g *Gate) sweeps(ctx context.Context) {
 	tick := time.NewTicker(g.cfg.Sweep)
 	defer tick.Stop()
 	for {
-		if err := g.Sweep(ctx); err != nil && ctx.Err() == nil {
+		begun := g.cfg.Now()
+		err := g.Sweep(ctx)
+		if ctx.Err() == nil {
+			g.cfg.Swept(err, g.cfg.Now().Sub(begun))
+		}
+		if err != nil && ctx.Err() == nil {
 			g.cfg.Log.WarnContext(ctx, "the sweep is not complete", slog.Any("cause", err))
 		}
 		select {
@@ -55,7 +60,7 @@ func (g *Gate) tellPoisoned(ctx context.Context) error {
 		return err
 	}
 	for _, w := range all {
-		g.cfg.Log.ErrorContext(ctx, "work is set apart after it failed too often", slog.String("key", w.Key.String()), slog.String("repository", w.FullName),
+		g.cfg.Log.ErrorContext(ctx, "work is set apart after it failed too often", slog.String("subject", w.Key.String()), slog.String("repository", w.FullName),
 			slog.Time("since", w.PoisonedAt), slog.Int("attempts", w.Attempts), slog.String("cause", w.Error))
 	}
 	return nil

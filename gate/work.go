@@ -73,9 +73,12 @@ func (g *Gate) worker(ctx context.Context, name string, stop context.CancelCause
 
 // do does one piece of work and ends it in the store. Its error is fatal.
 func (g *Gate) do(ctx context.Context, work store.Work) error {
-	log := g.cfg.Log.With(slog.String("key", work.Key.String()), slog.Int("attempt", work.Attempts))
+	ctx = withLook(ctx, work)
+	begun := g.cfg.Now()
 	err := g.reconcileSafely(ctx, work)
+	ended := func(how Ended) { g.cfg.Worked(work.Key.Kind, how, g.cfg.Now().Sub(begun)) }
 	if err == nil || errors.Is(err, store.ErrLeaseLost) {
+		ended(EndedDone)
 		return nil
 	}
 	// What follows must be written even while the process ends.
@@ -83,17 +86,19 @@ func (g *Gate) do(ctx context.Context, work store.Work) error {
 	defer cancel()
 	if ctx.Err() != nil {
 		// Handed back, not failed: somebody else begins at once.
+		ended(EndedHandedBack)
 		return g.handBack(end, work)
 	}
 	var limited *github.RateLimited
 	var notBefore time.Time
-	level := slog.LevelWarn
+	level, how := slog.LevelWarn, EndedFailed
 	if errors.As(err, &limited) {
-		notBefore, level = limited.Until, slog.LevelInfo
+		notBefore, level, how = limited.Until, slog.LevelInfo, EndedLimited
 	}
-	log.Log(ctx, level, "work failed and will be tried again", slog.Any("cause", err))
+	ended(how)
+	g.cfg.Log.Log(ctx, level, "work failed and will be tried again", slog.Int("attempt", work.Attempts), slog.Any("cause", err))
 	if ferr := g.cfg.Store.Fail(end, work.Key, work.Lease, err, g.cfg.Now(), notBefore); ferr != nil && !errors.Is(ferr, store.ErrLeaseLost) {
-		log.ErrorContext(ctx, "the failure cannot be stored; the lease will run out", slog.Any("cause", ferr))
+		g.cfg.Log.ErrorContext(ctx, "the failure cannot be stored; the lease will run out", slog.Any("cause", ferr))
 	}
 	if errors.Is(err, ledger.ErrForked) || errors.Is(err, ledger.ErrShrunk) {
 		return fmt.Errorf("the ledger is not what it was, so nothing may be opened any more: %w", err)
@@ -110,7 +115,7 @@ func (g *Gate) handBack(ctx context.Context, work store.Work) error {
 		return tx.Done(work.Key, work.Lease)
 	})
 	if err != nil && !errors.Is(err, store.ErrLeaseLost) {
-		g.cfg.Log.WarnContext(ctx, "work cannot be handed back; its lease will run out", slog.String("key", work.Key.String()), slog.Any("cause", err))
+		g.cfg.Log.WarnContext(ctx, "work cannot be handed back; its lease will run out", slog.Any("cause", err))
 	}
 	return nil
 }
@@ -123,7 +128,7 @@ func (g *Gate) reconcileSafely(ctx context.Context, work store.Work) (err error)
 	defer cancel()
 	defer func() {
 		if r := recover(); r != nil {
-			g.cfg.Log.ErrorContext(ctx, "panic", slog.String("key", work.Key.String()), slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
+			g.cfg.Log.ErrorContext(ctx, "panic", slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
 			err = fmt.Errorf("panic: %v", r)
 		}
 	}()

@@ -142,7 +142,7 @@ func TestPersonLeaseFloor(t *testing.T) {
 // covers it: a pattern of a human environment too.
 func TestPersonEnvironment(t *testing.T) {
 	text := strings.Replace(personPolicy, "  dev: {gate: auto, paths: [docs/**]}\n", "  dev: {gate: auto, paths: [docs/**], deployments: [\"dev*\", sandbox]}\n", 1)
-	p, ts := personWorld(t, text)
+	p, _ := personWorld(t, text)
 	policy := p.Repository.Policy
 	target := &rules.Target{Environments: []string{"sandbox", "dev-eu", "Dev"}}
 	if got := rules.PersonEnvironment(policy, "orders-dev", target); got != "Dev" {
@@ -157,7 +157,7 @@ func TestPersonEnvironment(t *testing.T) {
 			t.Errorf("%q of nothing", x)
 		}
 	}
-	p, ts = personWorld(t, strings.Replace(personPolicy, "branches: [main], events", "deployments: [production, \"de*\"], branches: [main], events", 1))
+	p, ts := personWorld(t, strings.Replace(personPolicy, "branches: [main], events", "deployments: [production, \"de*\"], branches: [main], events", 1))
 	if d := rules.DecidePersonLease(p, ts, personRequest("orders-dev")); d.Verdict != rules.VerdictDeny || d.Reasons[0].Code != "SP646" {
 		t.Errorf("a human environment covers it too: %+v", d)
 	}

@@ -29,7 +29,9 @@ type app struct {
 	// flags are the values of settings' flags, by the settings' names.
 	flags map[string]*string
 	debug bool
-	look  gate.Statements
+	// logFormat is text or json.
+	logFormat string
+	look      gate.Statements
 }
 
 // errUsage marks errors of the command line, of settings and of policies.
@@ -58,6 +60,9 @@ func (a *app) exit(err error) int {
 	fmt.Fprintf(a.stderr, "sallyport-app: %v\n", err)
 	if errors.Is(err, errUsage) {
 		return ExitUsage
+	}
+	if errors.Is(err, errFound) {
+		return ExitNeeded
 	}
 	return ExitError
 }
@@ -89,9 +94,13 @@ func (a *app) root() *cobra.Command {
 		if s.Secret {
 			root.PersistentFlags().Lookup(s.Flag()).Usage = "file with " + s.Help + " (" + s.Variable() + "_FILE)"
 		}
+		if s.File {
+			a.flags[name+"_FILE"] = root.PersistentFlags().String(s.Flag()+"-file", "", "file with it, where it holds a password ("+s.Variable()+"_FILE)")
+		}
 	}
+	root.PersistentFlags().StringVar(&a.logFormat, "log-format", "text", "text or json: how the log is written")
 	root.PersistentFlags().BoolVar(&a.debug, "debug", false, "log every request to GitHub")
-	root.AddCommand(a.serveCommand(), a.adoptCommand(), a.revokeCommand(), a.keysCommand())
+	root.AddCommand(a.serveCommand(), a.adoptCommand(), a.revokeCommand(), a.keysCommand(), a.moveCommand(), a.setupCommand(), a.selftestCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
@@ -103,7 +112,7 @@ func (a *app) settingsHelp() string {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, s := range server.All() {
 		name, help := s.Variable(), s.Help
-		if s.Secret {
+		if s.Secret || s.File {
 			name += "[_FILE]"
 		}
 		if s.Default != "" {
@@ -128,7 +137,15 @@ func (a *app) settings(webhooks bool) (server.Settings, error) {
 	if a.debug {
 		level = slog.LevelDebug
 	}
-	s.Log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+	options := &slog.HandlerOptions{Level: level}
+	switch a.logFormat {
+	case "text":
+		s.Log = slog.New(slog.NewTextHandler(a.stderr, options))
+	case "json":
+		s.Log = slog.New(slog.NewJSONHandler(a.stderr, options))
+	default:
+		err = errors.Join(err, fmt.Errorf("--log-format: %q is neither text nor json", a.logFormat))
+	}
 	return s, usage(err)
 }
 
@@ -138,7 +155,7 @@ func (a *app) serveCommand() *cobra.Command {
 		Short: "Take GitHub's events and work on them",
 		Long: `Take GitHub's events and work on them, until interrupted.
 
-It answers POST /webhooks/github, /ledger/…, /healthz and /readyz. What it was told
+It answers POST /webhooks/github, /ledger/…, /healthz, /readyz and /metrics. What it was told
 and has not done yet lies in the database; it goes on with that when it starts.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -88,7 +88,7 @@ func TestKeys(t *testing.T) {
 	}
 	stop = w.serve()
 	defer stop()
-	r, err := http.Get("http://" + w.env["SALLYPORT_LISTEN"] + "/.well-known/jwks.json") //nolint:noctx,gosec // a test on loopback
+	r, err := http.Get("http://" + w.env["SALLYPORT_LISTEN"] + "/.well-known/jwks.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func TestSetupRefuses(t *testing.T) {
 	w := &world{t: t, env: map[string]string{}}
 	dir := filepath.Join(t.TempDir(), "sallyport")
 	taken := t.TempDir()
-	if err := os.Chmod(taken, 0o700); err != nil { //nolint:gosec // a folder
+	if err := os.Chmod(taken, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(taken, "seal-key"), []byte("old"), 0o600); err != nil {
@@ -67,8 +67,9 @@ func TestSetupThenCheck(t *testing.T) {
 	w.until("the address is printed", func() bool { return address.MatchString(out.String()) })
 	page := address.FindString(out.String())
 	browser := &http.Client{}
-	read := func(answer *http.Response, err error) string {
+	read := func(q *http.Request) string {
 		t.Helper()
+		answer, err := browser.Do(q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +85,7 @@ func TestSetupThenCheck(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return read(browser.Do(q))
+		return read(q)
 	}
 	press := func(text string) string {
 		action, form := formOf(t, text, g.URL())
@@ -93,7 +94,7 @@ func TestSetupThenCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 		q.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		return read(browser.Do(q))
+		return read(q)
 	}
 	if text := press(press(get(page))); !strings.Contains(text, "The App is registered") {
 		t.Fatalf("the last page is\n%s", text)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -62,7 +61,7 @@ func (a *app) stepCommand(c *cobra.Command, run func(context.Context, *step) err
 // openStep opens the job. Commands for the runner go to standard output, or to standard
 // error where that is kept for JSON: the runner reads both.
 func (a *app) openStep(f format) (*step, error) {
-	var commands io.Writer = a.stdout
+	commands := a.stdout
 	if f == formatJSON {
 		commands = a.stderr
 	}

@@ -87,7 +87,7 @@ func (s *step) holdAtServer(ctx context.Context, wait time.Duration) (actions.St
 		return actions.State{}, err
 	}
 	start := time.Now()
-	end := start.Add(max(wait, gateFirst)) // to say who can approve takes a moment, however short it waits
+	end := start.Add(wait)
 	state, err := s.askHold(ctx, client, end)
 	said, at, held := "", start, gateFirst
 	for err == nil && state.State == actions.Waiting {
@@ -100,6 +100,9 @@ func (s *step) holdAtServer(ctx context.Context, wait time.Duration) (actions.St
 			at = time.Now()
 		}
 		left := time.Until(end)
+		if len(state.Decision.Reasons) == 0 { // not judged yet: who can approve is said however short it waits
+			left = max(left, time.Until(start.Add(gateAsk)))
+		}
 		if left < time.Second {
 			return state, nil
 		}

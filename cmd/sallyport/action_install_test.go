@@ -125,7 +125,7 @@ func TestActionInstall(t *testing.T) {
 			if !ok || !strings.HasPrefix(program, temp) {
 				t.Fatalf("names %q", program)
 			}
-			out, err := exec.CommandContext(t.Context(), program).CombinedOutput() //nolint:gosec // the program that was made
+			out, err := exec.CommandContext(t.Context(), program).CombinedOutput()
 			if err != nil || strings.TrimSpace(string(out)) != c.says {
 				t.Errorf("%s: %q %v", log, out, err)
 			}

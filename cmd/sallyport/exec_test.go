@@ -46,11 +46,11 @@ func newLeases(t *testing.T) *leases {
 			_, _ = io.WriteString(w, `{"value":"a.b.c"}`)
 		case r.Method == http.MethodPost && strings.Contains(string(body), "refused"):
 			w.Header().Set("Content-Type", "application/problem+json")
-			w.WriteHeader(403)
+			w.WriteHeader(http.StatusForbidden)
 			_, _ = io.WriteString(w, `{"code":"SP614","detail":"Nobody has released this job."}`)
 		case r.Method == http.MethodPost:
 			name := strings.Split(string(body), `"`)[3]
-			w.WriteHeader(201)
+			w.WriteHeader(http.StatusCreated)
 			fmt.Fprintf(w, `{"id":"%s-1","secret":"lease-canary-secret","credential":"%s","environment":"production","expires_at":"%s","values":%s}`, name, name, l.life, l.values)
 		default:
 			w.WriteHeader(l.status)
@@ -143,7 +143,7 @@ func TestExec(t *testing.T) {
 func TestExecEnds(t *testing.T) {
 	l := newLeases(t)
 	broken := filepath.Join(t.TempDir(), "broken")
-	if err := os.WriteFile(broken, []byte("\x7fELF, and no more"), 0o700); err != nil { //nolint:gosec // it has to be run
+	if err := os.WriteFile(broken, []byte("\x7fELF, and no more"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for what, c := range map[string]struct {

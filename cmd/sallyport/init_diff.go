@@ -20,7 +20,8 @@ func (w *workflow) diff() string {
 	shift := 0
 	for i := 0; i < len(edits); {
 		from := max(0, edits[i].at-diffContext)
-		j, to := i, 0
+		j := i
+		var to int
 		for {
 			to = min(total, edits[j].at+edits[j].remove+diffContext)
 			if j+1 == len(edits) || edits[j+1].at-diffContext > to {

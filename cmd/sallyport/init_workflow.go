@@ -112,7 +112,7 @@ func (w *workflow) gate(id, environment string, job, outer *yaml.Node, o gateOpt
 	case steps == nil:
 		note("it has no steps; the workflow that it calls needs the gate")
 		return
-	case slices.ContainsFunc(steps.Content, func(s *yaml.Node) bool { return o.isGate(s) }):
+	case slices.ContainsFunc(steps.Content, o.isGate):
 		return
 	case steps.Kind != yaml.SequenceNode || steps.Style&yaml.FlowStyle != 0 || len(steps.Content) == 0 || steps.Line <= key.Line || steps.Anchor != "":
 		note("its steps are written in a way that init does not change: add the step by hand")

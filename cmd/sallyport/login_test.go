@@ -145,7 +145,7 @@ func newLaptop(t *testing.T, database string) *laptop {
 		}
 	})
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		answer, err := http.Get(l.url + "/readyz") //nolint:noctx // a test's own server
+		answer, err := http.Get(l.url + "/readyz")
 		if err == nil {
 			answer.Body.Close()
 			if answer.StatusCode == http.StatusOK {

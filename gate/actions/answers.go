@@ -86,7 +86,7 @@ func (l *Lease) Secrets() []Secret {
 }
 
 // Problem is a refusal of the server's, as RFC 9457 has it.
-type Problem struct {
+type Problem struct { //nolint:errname // RFC 9457 names it so
 	Status int    `json:"status"`
 	Title  string `json:"title"`
 	Detail string `json:"detail"`

@@ -139,7 +139,7 @@ func TestHoldRefused(t *testing.T) {
 // What is no hold is none, whatever its status.
 func TestHoldOfSomethingElse(t *testing.T) {
 	for what, answer := range map[string]func(http.ResponseWriter){
-		"another page": func(w http.ResponseWriter) { w.WriteHeader(201); _, _ = io.WriteString(w, waiting) },
+		"another page": func(w http.ResponseWriter) { w.WriteHeader(http.StatusCreated); _, _ = io.WriteString(w, waiting) },
 		"no id":        func(w http.ResponseWriter) { say(w, 201, `{"state":"released"}`) },
 		"a bad id":     func(w http.ResponseWriter) { say(w, 201, `{"id":"../x","state":"released"}`) },
 		"no state":     func(w http.ResponseWriter) { say(w, 201, `{"id":"h1"}`) },
@@ -225,8 +225,8 @@ func TestLease(t *testing.T) {
 func TestLeaseIsAskedOnce(t *testing.T) {
 	for what, answer := range map[string]func(http.ResponseWriter){
 		"the connection breaks": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
-		"a proxy's 502":         func(w http.ResponseWriter) { w.WriteHeader(502) },
-		"a proxy's 503":         func(w http.ResponseWriter) { w.WriteHeader(503) },
+		"a proxy's 502":         func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) },
+		"a proxy's 503":         func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) },
 		"half an answer": func(w http.ResponseWriter) {
 			w.Header().Set("Content-Length", "500")
 			say(w, 201, given[:50])
@@ -279,7 +279,7 @@ func TestLeaseThatIsNone(t *testing.T) {
 				say(w, 201, body)
 				return
 			}
-			w.WriteHeader(204)
+			w.WriteHeader(http.StatusNoContent)
 		})
 		_, err := p.client().Lease(soon(t), "db")
 		if err == nil {
@@ -297,10 +297,10 @@ func TestLeaseThatIsNone(t *testing.T) {
 func TestEndLease(t *testing.T) {
 	p := newPeer(t, func(n int, w http.ResponseWriter, _ *http.Request) {
 		if n < 3 {
-			w.WriteHeader(503)
+			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
-		w.WriteHeader(204)
+		w.WriteHeader(http.StatusNoContent)
 	})
 	c := p.client()
 	if err := c.EndLease(soon(t), "l1", "s3cr3t"); err != nil {
@@ -361,16 +361,16 @@ func TestIDToken(t *testing.T) {
 		answer http.HandlerFunc
 		final  bool
 	}{
-		"refused":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, true},
-		"down":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, false},
-		"too often":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, false},
+		"refused":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, true},
+		"down":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, false},
+		"too often":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }, false},
 		"nothing":     {func(w http.ResponseWriter, _ *http.Request) { say(w, 200, `{}`) }, false},
 		"two headers": {func(w http.ResponseWriter, _ *http.Request) { say(w, 200, `{"value":"a\r\nX: y"}`) }, false},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/x" {
 				t.Error("followed with the token")
 			}
-			http.Redirect(w, r, "/x", 307)
+			http.Redirect(w, r, "/x", http.StatusTemporaryRedirect)
 		}, true},
 	} {
 		_, err := actions.New(oidc(t, c.answer), io.Discard).IDToken(t.Context(), "https://h")

@@ -42,7 +42,7 @@ func (j *Job) IDToken(ctx context.Context, audience string) (Secret, error) {
 }
 
 // Final is an error that does not change by asking again.
-type Final struct{ Err error }
+type Final struct{ Err error } //nolint:errname // it says of an error that it is final
 
 // Error is the cause's.
 func (f *Final) Error() string { return f.Err.Error() }

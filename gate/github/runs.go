@@ -2,8 +2,8 @@ package github
 
 import (
 	"context"
-	"fmt"
 	"net/url"
+	"strconv"
 	"time"
 
 	gh "github.com/google/go-github/v62/github"
@@ -65,7 +65,7 @@ func (r *Repository) SuccessfulRuns(ctx context.Context, workflow, name string) 
 		q.Set("branch", name)
 	}
 	for page := 1; page <= maxSuccessPages; page++ {
-		q.Set("page", fmt.Sprint(page))
+		q.Set("page", strconv.Itoa(page))
 		var list struct {
 			Runs []restRun `json:"workflow_runs"`
 		}

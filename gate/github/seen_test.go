@@ -19,10 +19,13 @@ import (
 	"github.com/sallyport/sallyport/rules"
 )
 
+// respond is one answer.
+type respond func(*http.Request) (*http.Response, error)
+
 // answers are what a GitHub answers, one after the other; tokens it always gives.
 type answers struct {
 	mu    sync.Mutex
-	next  []func(*http.Request) (*http.Response, error)
+	next  []respond
 	paths []string
 }
 
@@ -39,7 +42,7 @@ func parsedKey(t *testing.T) github.Key {
 	return key
 }
 
-func reply(status int, head ...string) func(*http.Request) (*http.Response, error) {
+func reply(status int, head ...string) respond {
 	return func(r *http.Request) (*http.Response, error) {
 		h := http.Header{"Content-Type": {"application/json"}}
 		for i := 0; i < len(head); i += 2 {
@@ -78,7 +81,7 @@ func TestSeen(t *testing.T) {
 	}
 	reset := fmt.Sprint(time.Now().Add(time.Hour).Unix())
 	quota := []string{"X-Ratelimit-Limit", "5000", "X-Ratelimit-Remaining", "4000", "X-Ratelimit-Reset", reset, "X-Ratelimit-Resource", "core"}
-	a.next = []func(*http.Request) (*http.Response, error){
+	a.next = []respond{
 		reply(200, quota...), reply(404), reply(403), reply(502), reply(422),
 		func(*http.Request) (*http.Response, error) { return nil, errors.New("no route") },
 		func(*http.Request) (*http.Response, error) { return nil, context.Canceled },

@@ -25,8 +25,10 @@ type Shared interface {
 
 // Bursts and spaces of what people see, for who implements [Shared].
 const (
-	ContentBurst, ContentEvery         = contentBurst, contentEvery
-	ContentHourBurst, ContentHourEvery = contentHourBurst, contentHourEvery
+	ContentBurst     = contentBurst
+	ContentEvery     = contentEvery
+	ContentHourBurst = contentHourBurst
+	ContentHourEvery = contentHourEvery
 )
 
 const (

@@ -250,7 +250,7 @@ func TestLogin(t *testing.T) {
 	l := jobs.Login{ClientID: "Iv1", DeviceAuthorizationURL: "https://github.com/login/device/code", TokenURL: "https://github.com/login/oauth/access_token"}
 	w.h = jobs.NewLogin(l, nil)
 	a := w.send("GET", "/v1/login", "", nil)
-	if a.StatusCode != 200 || a.body["client_id"] != "Iv1" || a.body["device_authorization_url"] != l.DeviceAuthorizationURL || a.body["token_url"] != l.TokenURL || len(a.body) != 3 {
+	if a.StatusCode != http.StatusOK || a.body["client_id"] != "Iv1" || a.body["device_authorization_url"] != l.DeviceAuthorizationURL || a.body["token_url"] != l.TokenURL || len(a.body) != 3 {
 		t.Errorf("%d %v", a.StatusCode, a.body)
 	}
 	w.send("POST", "/v1/login", "", nil).problem(t, "POST", http.StatusMethodNotAllowed, "method")

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -96,7 +97,7 @@ func settle(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // schemaOf is the schema that the tables are in.
 func schemaOf(ctx context.Context, conn *pgx.Conn) (string, error) {
@@ -344,7 +345,11 @@ func (x *postgresSession) batch(text string, args, into []any) (tag pgconn.Comma
 	}
 	b.Queue(text, args...)
 	results := x.conn.SendBatch(x.ctx, b)
-	defer func() { err = errors.Join(err, closing(err, results.Close())) }()
+	defer func() {
+		if closing := results.Close(); err == nil {
+			err = closing
+		}
+	}()
 	x.rows = x.rows[:0]
 	for range x.pending {
 		tag, err := results.Exec()
@@ -369,14 +374,6 @@ func (x *postgresSession) batch(text string, args, into []any) (tag pgconn.Comma
 	}
 	rows.Close()
 	return rows.CommandTag(), found, rows.Err()
-}
-
-// closing is what closing found wrong, unless that is known.
-func closing(known, err error) error {
-	if known != nil {
-		return nil
-	}
-	return err
 }
 
 // broken is true of errors after which the transaction cannot go on: everything but

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -19,8 +20,10 @@ func TestLeasesOfBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	steps := append(migrations()[:3:3], fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = 3", applicationID),
-		`INSERT INTO leases VALUES ('one', 1, 'production', 5, 1, 9, '`+strings.Repeat("a", 40)+`', 'migrator', 'db', 'write', 'jti', x'00', 'd', 10, 20, 'live', x'0102', 'why', 20, 3, 'err', 0)`)
+	steps := slices.Concat(migrations()[:3], []string{
+		fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = 3", applicationID),
+		`INSERT INTO leases VALUES ('one', 1, 'production', 5, 1, 9, '` + strings.Repeat("a", 40) + `', 'migrator', 'db', 'write', 'jti', x'00', 'd', 10, 20, 'live', x'0102', 'why', 20, 3, 'err', 0)`,
+	})
 	for _, step := range steps {
 		if _, err := db.ExecContext(t.Context(), step); err != nil {
 			t.Fatal(err)

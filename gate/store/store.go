@@ -217,7 +217,7 @@ func (s *Store) query(ctx context.Context, text string, args ...any) (result, er
 	if err != nil {
 		return result{}, err
 	}
-	rows, err := stmt.QueryContext(ctx, args...) //nolint:sqlclosecheck // closed by each
+	rows, err := stmt.QueryContext(ctx, args...) //nolint:sqlclosecheck,rowserrcheck // closed by each, which asks for the error
 	return result{rows, func() {}}, err
 }
 
@@ -240,7 +240,7 @@ func (s *Store) read(ctx context.Context, text string) (*sql.Stmt, error) {
 
 func (s *Store) queryPostgres(ctx context.Context, text string, args []any) (result, error) {
 	s.mu.Lock()
-	closed, known := s.reads == nil, s.texts[text]
+	closed, known := s.reads == nil, s.texts[text] //nolint:gosec // a text of ours, with its places numbered
 	if known == "" {
 		known = numbered(text)
 		s.texts[text] = known
@@ -254,7 +254,7 @@ func (s *Store) queryPostgres(ctx context.Context, text string, args []any) (res
 		return result{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTime)
-	rows, err := s.readDB.QueryContext(ctx, known, wired...) //nolint:sqlclosecheck // closed by each
+	rows, err := s.readDB.QueryContext(ctx, known, wired...) //nolint:sqlclosecheck,rowserrcheck // closed by each, which asks for the error
 	if err != nil {
 		cancel()
 		return result{}, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"math/bits"
 	"reflect"
 	"strings"
@@ -86,7 +87,7 @@ func (d *decoder) decode(body []byte, v any) error {
 			d.pickers.Put(p)
 		}
 	}()
-	picked, err := p.pick(body, known.(*shape))
+	picked, err := p.pick(body, known.(*shape)) //nolint:errcheck,forcetypeassert // the map has nothing else
 	if err != nil {
 		return err
 	}
@@ -457,13 +458,13 @@ func (p *picker) twice(names []name) bool {
 	for i, n := range names {
 		text := p.bytes(n)
 		h := maphash.Bytes(p.seed, text)
-		at, hash := int(h)&(size-1), uint32(h>>32)
+		at, hash := int(h&math.MaxInt)&(size-1), uint32(h>>32)
 		for ; p.table[at].turn == p.turn; at = (at + 1) & (size - 1) {
 			if p.table[at].hash == hash && bytes.Equal(p.bytes(names[p.table[at].name]), text) {
 				return true
 			}
 		}
-		p.table[at] = slot{p.turn, hash, uint32(i)} //nolint:gosec // fewer than bytes in a body
+		p.table[at] = slot{p.turn, hash, uint32(i)}
 	}
 	return false
 }

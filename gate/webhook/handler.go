@@ -177,7 +177,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if no.status >= http.StatusInternalServerError {
 			level = slog.LevelError
 		}
-		h.cfg.Log.LogAttrs(r.Context(), level, "webhook delivery refused",
+		id, _ := deliveryID(r.Header) // as it says itself: nobody may have signed it
+		h.cfg.Log.LogAttrs(r.Context(), level, "webhook delivery refused", slog.String("delivery", id),
 			slog.Int("status", no.status), slog.String("why", no.text), slog.Any("cause", no.cause))
 		switch no.status {
 		case http.StatusMethodNotAllowed:
@@ -204,8 +205,8 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request) (answer, *refu
 	if !ok || !made(event, 64, "abcdefghijklmnopqrstuvwxyz0123456789_") {
 		return answer{}, refuse(http.StatusBadRequest, "want one X-GitHub-Event header with the name of an event")
 	}
-	id, ok := single(r.Header, "X-GitHub-Delivery")
-	if !ok || !made(id, 64, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") {
+	id, ok := deliveryID(r.Header)
+	if !ok {
 		return answer{}, refuse(http.StatusBadRequest, "want one X-GitHub-Delivery header with an id of letters, digits and hyphens")
 	}
 	signature, no := signature(r.Header)
@@ -291,6 +292,15 @@ func single(h http.Header, name string) (string, bool) {
 		return "", false
 	}
 	return values[0], true
+}
+
+// deliveryID returns the delivery's id if there is one that can be one.
+func deliveryID(h http.Header) (string, bool) {
+	id, ok := single(h, "X-GitHub-Delivery")
+	if !ok || !made(id, 64, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") {
+		return "", false
+	}
+	return id, true
 }
 
 // made reports whether s is 1 to limit of the given characters.

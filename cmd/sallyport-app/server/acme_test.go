@@ -74,13 +74,13 @@ func TestCertificatesAreForItsOwnNameAlone(t *testing.T) {
 	if err := os.Mkdir(certs, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(certs, 0o755); err != nil { //nolint:gosec // on purpose
+	if err := os.Chmod(certs, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := server.New(t.Context(), s); err == nil || !strings.Contains(err.Error(), "chmod 700") {
 		t.Errorf("a folder for all to read: %v", err)
 	}
-	if err := os.Chmod(certs, 0o700); err != nil { //nolint:gosec // a folder
+	if err := os.Chmod(certs, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -96,7 +96,7 @@ func TestCertificatesAreForItsOwnNameAlone(t *testing.T) {
 		<-asked
 	}
 	shake := func(name string, protocols ...string) error {
-		d := &tls.Dialer{Config: &tls.Config{ServerName: name, NextProtos: protocols, InsecureSkipVerify: true}} //nolint:gosec // what it presents is looked at
+		d := &tls.Dialer{Config: &tls.Config{ServerName: name, NextProtos: protocols, InsecureSkipVerify: true}}
 		c, err := d.DialContext(t.Context(), "tcp", x.Address())
 		if err == nil {
 			_ = c.Close()

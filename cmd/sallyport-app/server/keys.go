@@ -102,13 +102,20 @@ func claims(l broker.Lease, tier rules.Tier, audience string, life time.Duration
 		RepositoryID: l.Repository, RepositoryOwnerID: l.Owner, Environment: l.Environment, SHA: l.SHA, Ref: l.Ref, RunID: l.Run, RunAttempt: l.Attempt, CheckRunID: l.Job,
 		ApprovalID: l.ApprovalID, ApprovedAt: l.ApprovedAt, PolicyDigest: l.PolicyDigest,
 	}
+	c.ActorID = l.Person
 	for _, a := range l.Approvers {
 		c.ApproverIDs = append(c.ApproverIDs, a.ID)
 	}
 	if aws {
 		c.AWS = &issuer.AWSClaims{Tags: map[string]string{
 			"repository_id": strconv.FormatInt(int64(l.Repository), 10), "environment": l.Environment, "sha": string(l.SHA), "run_id": strconv.FormatInt(int64(l.Run), 10),
+			"run_attempt": strconv.Itoa(l.Attempt),
 		}}
+		if l.Person != 0 {
+			actor := strconv.FormatInt(int64(l.Person), 10)
+			c.AWS.Tags = map[string]string{"repository_id": strconv.FormatInt(int64(l.Repository), 10), "environment": l.Environment, "actor_id": actor}
+			c.AWS.SourceIdentity = "github-" + actor
+		}
 		if len(l.Approvers) > 0 {
 			c.AWS.SourceIdentity = "github-" + strconv.FormatInt(int64(l.Approvers[0].ID), 10)
 		}

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/crypto/acme/autocert"
+
 	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/alert"
 	"github.com/sallyport/sallyport/gate/github"
@@ -49,6 +51,10 @@ type Server struct {
 	issuer   *issuer.Issuer // nil without targets
 	keys     *gate.Keys
 	listener net.Listener
+	acme     *autocert.Manager // nil where a proxy has the certificate
+	metrics  *metrics
+	ping     *fresh[struct{}] // whether the store can be written
+	counts   *fresh[counts]
 
 	// gate is nil until GitHub said who the App is.
 	gate atomic.Pointer[gate.Gate]
@@ -62,14 +68,21 @@ func Open(ctx context.Context, s Settings) (*Server, error) {
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
-	x := &Server{settings: s, log: s.Log}
+	s.Log = slog.New(gate.LogHandler(s.Log.Handler()))
+	x := &Server{settings: s, log: s.Log, metrics: newMetrics()}
 	var err error
-	if x.store, err = store.Open(ctx, store.Config{Path: s.Database}); err != nil {
-		return nil, fmt.Errorf("opening the database %q: %w", s.Database, err)
+	if x.store, err = store.Open(ctx, s.Database); err != nil {
+		return nil, err
+	}
+	x.ping = newFresh(pingKept, pingTime, func(ctx context.Context) (struct{}, error) { return struct{}{}, x.store.Ping(ctx) })
+	x.counts = newFresh(countsKept, countsTime, x.count)
+	for _, remark := range x.store.Remarks() {
+		x.log.Warn(remark)
 	}
 	if err := x.open(ctx); err != nil {
-		return nil, errors.Join(err, x.store.Close())
+		return nil, errors.Join(err, x.Close())
 	}
+	x.metrics.registry.MustRegister(newStoreMetrics(x))
 	return x, nil
 }
 
@@ -91,7 +104,7 @@ func (x *Server) open(ctx context.Context) error {
 	if x.jobs, err = jobtoken.New(jobtoken.Config{Issuer: cmp.Or(s.Issuer, defaultIssuer), Audience: s.URL, Log: x.log}); err != nil {
 		return fmt.Errorf("SALLYPORT_OIDC_ISSUER: %w", err)
 	}
-	if x.github, err = github.New(github.Config{App: s.App, Key: s.Key, BaseURL: s.GitHubAPI, Cache: x.store, Log: x.log}); err != nil {
+	if x.github, err = github.New(github.Config{App: s.App, Key: s.Key, BaseURL: s.GitHubAPI, Cache: x.store, Shared: shared(x.store, s.Database), Log: x.log, Seen: x.metrics.sawGitHub}); err != nil {
 		return err
 	}
 	return x.cabinet(ctx)
@@ -106,16 +119,20 @@ func New(ctx context.Context, s Settings) (*Server, error) {
 	hooks, err := x.webhooks(0, nil)
 	if err == nil {
 		x.hooks.Store(&hooks)
-		x.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", s.Listen)
+		err = x.listen(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(err, x.store.Close())
+		return nil, errors.Join(err, x.Close())
 	}
 	return x, nil
 }
 
 // Close closes the store. A server that runs closes it itself.
-func (x *Server) Close() error { return x.store.Close() }
+func (x *Server) Close() error {
+	x.counts.close()
+	x.ping.close()
+	return x.store.Close()
+}
 
 // Address is where the server listens.
 func (x *Server) Address() string { return x.listener.Addr().String() }
@@ -123,12 +140,13 @@ func (x *Server) Address() string { return x.listener.Addr().String() }
 // LedgerKey is the ledger's public key.
 func (x *Server) LedgerKey() string { return x.key.Verifier() }
 
-// accept wakes the gate after a delivery is stored.
+// accept counts and logs deliveries, and wakes the gate after one is stored.
 type accept struct{ *Server }
 
 // Accept stores a delivery.
 func (a accept) Accept(ctx context.Context, d rules.Delivery) (bool, error) {
 	known, err := a.store.Accept(ctx, d)
+	a.delivered(ctx, d, known, err)
 	if g := a.gate.Load(); err == nil && g != nil {
 		g.Wake()
 	}
@@ -149,7 +167,7 @@ func (x *Server) Gate(ctx context.Context) (*gate.Gate, error) {
 	s := x.settings
 	return gate.New(ctx, gate.Config{
 		GitHub: x.github, Store: x.store, Ledger: x.ledger, Verifier: x.key.Verifier(), Owners: s.Owners, NoFloor: s.NoFloor, Keys: x.keys, Statements: s.Statements, Tell: x.tell, URL: s.URL,
-		Sweep: s.Sweep, Log: x.log,
+		Sweep: s.Sweep, Log: x.log, Worked: x.metrics.worked, Swept: x.metrics.sweptOnce,
 	})
 }
 
@@ -160,7 +178,7 @@ func (x *Server) Run(ctx context.Context) error {
 	defer stop(nil)
 	routes, err := x.routes(ctx.Done())
 	if err != nil {
-		return errors.Join(err, x.listener.Close(), x.store.Close())
+		return errors.Join(err, x.listener.Close(), x.Close())
 	}
 	web := &http.Server{
 		Handler: routes, ReadHeaderTimeout: headerTime, WriteTimeout: writeTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
@@ -170,6 +188,9 @@ func (x *Server) Run(ctx context.Context) error {
 	if x.keys != nil {
 		all.Go(func() { x.checkTargets(ctx) })
 		all.Go(func() { x.tend(ctx) })
+	}
+	if x.acme != nil {
+		all.Go(x.firstCertificate)
 	}
 	all.Go(func() {
 		if err := web.Serve(x.listener); !errors.Is(err, http.ErrServerClosed) {
@@ -271,40 +292,18 @@ func (x *Server) routes(closing <-chan struct{}) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle(jobs.Path, held)
 	mux.Handle(jobs.Path+"/", held)
+	if err := x.leases(mux); err != nil {
+		return nil, err
+	}
 	if x.keys != nil {
-		leases, err := jobs.NewLeases(jobs.LeasesConfig{Verifier: x.jobs, Leaser: late{x}, Log: x.log})
-		if err != nil {
-			return nil, err
-		}
-		mux.Handle(jobs.LeasesPath, leases)
-		mux.Handle(jobs.LeasesPath+"/", leases)
 		keys := x.issuer.Handler()
 		mux.Handle("/.well-known/", keys)
 		mux.Handle("/auto/.well-known/", keys)
 	}
-	mux.HandleFunc("/webhooks/github", func(w http.ResponseWriter, r *http.Request) { (*x.hooks.Load()).ServeHTTP(w, r) })
+	mux.HandleFunc(webhookPath, func(w http.ResponseWriter, r *http.Request) { (*x.hooks.Load()).ServeHTTP(w, r) })
 	mux.Handle("/ledger/", ledger.NewHandler(x.store, x.key.Verifier()))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })
+	mux.HandleFunc("GET /healthz", x.alive)
 	mux.HandleFunc("GET /readyz", x.ready)
-	return mux, nil
-}
-
-// ready says whether deliveries can be stored and worked on.
-func (x *Server) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-	defer cancel()
-	switch {
-	case x.store.Ping(ctx) != nil:
-		say(w, http.StatusServiceUnavailable, "the database cannot be written")
-	case x.gate.Load() == nil:
-		say(w, http.StatusServiceUnavailable, "GitHub was not reached yet")
-	default:
-		say(w, http.StatusOK, "ready")
-	}
-}
-
-func say(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text + "\n")) // who asked went away
+	mux.Handle("GET "+metricsPath, x.metrics.handler(x.log))
+	return x.metrics.wrap(mux), nil
 }

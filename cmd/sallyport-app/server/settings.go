@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/github"
 	"github.com/sallyport/sallyport/gate/statements"
+	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/gate/webhook"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -29,7 +30,10 @@ type Setting struct {
 	// Secret says that the value is a secret: NAME_FILE names a file that holds it,
 	// and there is no flag for the value itself, which other users would see.
 	Secret bool
-	Help   string
+	// File says that NAME_FILE may name a file that holds the value, which may have a
+	// secret in it.
+	File bool
+	Help string
 }
 
 // Variable is the environment variable's name.
@@ -51,10 +55,13 @@ const defaultIssuer = "https://token.actions.githubusercontent.com"
 // All are all settings: help, flags, variables and documentation are made of this
 // list.
 func All() []Setting {
-	return []Setting{
+	return append([]Setting{
 		{Name: "URL", Help: "where this server is reached, such as https://sallyport.acme.internal; names its ledger"},
 		{Name: "LISTEN", Default: "127.0.0.1:8080", Help: "address to listen on"},
-		{Name: "DATABASE_URL", Default: "sqlite:sallyport.db", Help: "sqlite:FILE"},
+		{Name: "ACME_DIR", Help: "folder for certificates of its own; set, the server gets one for the host of SALLYPORT_URL, and SALLYPORT_LISTEN has to be port 443 from outside"},
+		{Name: "ACME_EMAIL", Help: "whom the certificates' authority writes to"},
+		{Name: "ACME_DIRECTORY", Help: "the authority's ACME directory; default: Let's Encrypt's"},
+		{Name: "DATABASE_URL", Default: "sqlite:sallyport.db", File: true, Help: "sqlite:FILE, or postgres://ROLE:PASSWORD@HOST/DATABASE?sslmode=verify-full for any number of servers"}, //nolint:gosec // words, and no password
 		{Name: "APP_ID", Help: "the GitHub App's id"},
 		{Name: "PRIVATE_KEY", Secret: true, Help: "the GitHub App's private key, PEM"},
 		{Name: "WEBHOOK_SECRET", Secret: true, Help: "the GitHub App's webhook secret; two lines while it is being replaced"},
@@ -66,18 +73,20 @@ func All() []Setting {
 		{Name: "OIDC_ISSUER", Default: defaultIssuer, Help: "who issues the tokens of jobs; of GitHub Enterprise Server https://HOST/_services/token"},
 		{Name: "SWEEP_INTERVAL", Default: "60s", Help: "how often everything that is held is looked at, in case an event was lost"},
 		{Name: "SEAL_KEY", Secret: true, Help: "32 bytes in hex that seal the ledger's key in the database (openssl rand -hex 32)"},
-	}
+	}, loginSettings()...)
 }
 
 // Settings are what a server works with.
 type Settings struct {
 	URL            string
 	Listen         string
-	Database       string // path of the SQLite file
+	Certificates   certificates
+	Database       store.Config
 	App            rules.AppID
 	Key            github.Key
 	WebhookSecrets []webhook.Secret
 	GitHubAPI      string
+	Login          Login
 	Owners         []rules.AccountID
 	NoFloor        bool
 	Sweep          time.Duration
@@ -112,7 +121,7 @@ func Read(get func(name string) string, needWebhooks bool) (Settings, error) {
 				continue
 			}
 			v := get(name)
-			if x.Secret && v == "" {
+			if (x.Secret || x.File) && v == "" {
 				if file := get(name + "_FILE"); file != "" {
 					text, err := os.ReadFile(file)
 					if err != nil {
@@ -141,11 +150,14 @@ func Read(get func(name string) string, needWebhooks bool) (Settings, error) {
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		bad("LISTEN", "%q is not host:port", s.Listen)
 	}
-	path, ok := strings.CutPrefix(value("DATABASE_URL"), "sqlite:")
-	if !ok || path == "" {
-		bad("DATABASE_URL", "want sqlite:FILE; PostgreSQL is not supported yet")
+	s.Certificates = certificates{Dir: value("ACME_DIR"), Email: value("ACME_EMAIL"), Directory: value("ACME_DIRECTORY")}
+	if name, why := s.Certificates.check(s.URL); name != "" {
+		bad(name, "%s", why)
 	}
-	s.Database = strings.TrimPrefix(path, "//")
+	var err error
+	if s.Database, err = store.ParseURL(strings.TrimSpace(value("DATABASE_URL"))); err != nil {
+		bad("DATABASE_URL", "%v", err)
+	}
 	if v := value("APP_ID"); v == "" {
 		bad("APP_ID", "is missing: the number on the App's settings page")
 	} else if n, err := strconv.ParseInt(v, 10, 64); err != nil || n <= 0 {
@@ -173,6 +185,7 @@ func Read(get func(name string) string, needWebhooks bool) (Settings, error) {
 		bad("WEBHOOK_SECRET", "has %d lines: one secret, or two while it is being replaced", len(s.WebhookSecrets))
 	}
 	s.GitHubAPI = value("GITHUB_API_URL")
+	s.Login = readLogin(value, s.GitHubAPI, bad)
 	for id := range strings.SplitSeq(value("OWNERS"), ",") {
 		if id = strings.TrimSpace(id); id == "" {
 			continue
@@ -200,7 +213,6 @@ func Read(get func(name string) string, needWebhooks bool) (Settings, error) {
 	}
 	s.SigningKeys = value("SIGNING_KEY_FILE")
 	s.Issuer = strings.TrimSuffix(value("OIDC_ISSUER"), "/")
-	var err error
 	if s.Sweep, err = time.ParseDuration(value("SWEEP_INTERVAL")); err != nil || s.Sweep < time.Second {
 		bad("SWEEP_INTERVAL", "%q: want a time of at least a second, such as 60s", value("SWEEP_INTERVAL"))
 	}

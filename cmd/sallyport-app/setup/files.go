@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/sallyport/sallyport/gate/github"
@@ -52,7 +53,7 @@ func OpenFolder(dir string) (*Folder, error) {
 	}
 	f := &Folder{dir: dir}
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // what is above the folder holds nothing
 			return nil, fmt.Errorf("--dir: %w", err)
 		}
 		if err := os.Mkdir(dir, 0o700); err != nil {
@@ -205,7 +206,7 @@ func (c Config) env(a github.NewApp) string {
 		set("ACME_DIR", c.Folder.Path(folderCerts))
 	}
 	set("DATABASE_URL", "sqlite:"+c.Folder.Path(fileDB))
-	set("APP_ID", fmt.Sprint(int64(a.ID)))
+	set("APP_ID", strconv.FormatInt(int64(a.ID), 10))
 	set("PRIVATE_KEY_FILE", c.Folder.Path(fileKey))
 	set("WEBHOOK_SECRET_FILE", c.Folder.Path(fileHook))
 	set("CLIENT_ID", a.ClientID)

@@ -12,7 +12,7 @@ import (
 
 func TestFoldersThatAreNotTaken(t *testing.T) {
 	at := t.TempDir()
-	make := func(name string, mode os.FileMode) string {
+	folder := func(name string, mode os.FileMode) string {
 		dir := filepath.Join(at, name)
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -28,22 +28,22 @@ func TestFoldersThatAreNotTaken(t *testing.T) {
 		}
 		return dir
 	}
-	link := filepath.Join(make("links", 0o700), "to")
+	link := filepath.Join(folder("links", 0o700), "to")
 	if err := os.Symlink(at, link); err != nil {
 		t.Fatal(err)
 	}
-	dangling := make("dangling", 0o700)
+	dangling := folder("dangling", 0o700)
 	if err := os.Symlink(filepath.Join(at, "nowhere"), filepath.Join(dangling, "seal-key")); err != nil {
 		t.Fatal(err)
 	}
 	for words, dir := range map[string]string{
-		"app.pem is there already":       put(make("key", 0o700), "app.pem", "old"),
-		"sallyport.env is there already": put(make("env", 0o700), "sallyport.env", "old"),
+		"app.pem is there already":       put(folder("key", 0o700), "app.pem", "old"),
+		"sallyport.env is there already": put(folder("env", 0o700), "sallyport.env", "old"),
 		"seal-key is there already":      dangling,
-		"chmod 700":                      make("wide", 0o755),
-		"is no folder":                   filepath.Join(put(make("file", 0o700), "f", ""), "f"),
+		"chmod 700":                      folder("wide", 0o755),
+		"is no folder":                   filepath.Join(put(folder("file", 0o700), "f", ""), "f"),
 		"to is no folder":                link,
-		"would need quoted":              make("a b", 0o700),
+		"would need quoted":              folder("a b", 0o700),
 	} {
 		f, err := setup.OpenFolder(dir)
 		if err == nil {

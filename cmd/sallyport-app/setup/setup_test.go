@@ -463,7 +463,11 @@ func TestWhatTheAppLacksIsSaid(t *testing.T) {
 	s := begin(t, func(c *setup.Config) {
 		c.Transport = twist{change: func(v map[string]any) {
 			v["webhook_secret"] = nil
-			p := v["permissions"].(map[string]any)
+			p, ok := v["permissions"].(map[string]any)
+			if !ok {
+				t.Errorf("the App has no permissions: %v", v)
+				return
+			}
 			delete(p, "merge_queues")
 			p["checks"], p["administration"] = "read", "write"
 			v["events"] = []string{"push"}

@@ -71,7 +71,7 @@ type Verdict struct {
 
 // NeedsApp is the error of what only the App can judge: its exit code is that of a human
 // who is needed.
-type NeedsApp struct {
+type NeedsApp struct { //nolint:errname // it is an answer
 	// Why is what cannot be judged here, safe to print.
 	Why string
 }

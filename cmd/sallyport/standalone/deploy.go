@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sallyport/sallyport/gate/github"
@@ -63,7 +64,7 @@ func (j *Judge) self(ctx context.Context) (*held, error) {
 	}
 	for _, x := range []struct{ what, job, github string }{
 		{"repository", fmt.Sprint(j.job.Repository.ID), fmt.Sprint(run.Repository)},
-		{"attempt", fmt.Sprint(j.job.Attempt), fmt.Sprint(run.Attempt)},
+		{"attempt", strconv.Itoa(j.job.Attempt), strconv.Itoa(run.Attempt)},
 		{"event", j.job.Event, run.Event},
 		{"commit", string(j.job.SHA), string(run.HeadSHA)},
 		{"workflow file", j.job.Workflow, run.Workflow},

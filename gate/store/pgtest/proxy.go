@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"context"
 	"net"
 	"net/url"
 	"sync"
@@ -26,7 +27,7 @@ func NewProxy(t testing.TB, address string) (*Proxy, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		b, err := net.Dial("tcp", p.to)
+		b, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", p.to)
 		if err != nil {
 			_ = a.Close() // as the server refuses
 			continue
