@@ -549,24 +549,6 @@ func TestBrokerKilled(t *testing.T) {
 	t.Logf("killed at %d steps of %d ways", total, len(ways()))
 }
 
-// A credential whose deadline passes while it is made is not ended before it is made:
-// whoever is killed then would leave it.
-func TestDeadlineWhileItIsMade(t *testing.T) {
-	c := newBroker(t, strings.Replace(keysPolicy, "capability: write, workflow: deploy.yml}", "capability: write, workflow: deploy.yml, ttl: 10s}", 1))
-	b := c.restart(t)
-	b.target.first = func() error {
-		b.now = b.now.Add(10 * time.Second)
-		return b.EndLeases(t.Context())
-	}
-	_, err := b.ask(t.Context())
-	if b.target.early {
-		t.Errorf("it was ended while it was made, and then made: %v", err)
-	}
-	b.now = b.now.Add(2 * store.MintTime)
-	must(t, b.EndLeases(t.Context()))
-	b.none(t, true)
-}
-
 // states are those of leases that were met when a broker was killed.
 type states struct {
 	mu  sync.Mutex

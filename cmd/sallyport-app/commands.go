@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ func (a *app) root() *cobra.Command {
 		Use:           "sallyport-app <command> [flags]",
 		Short:         "The GitHub App that holds what reaches production until a human approved it",
 		Long:          "The GitHub App's server, and what an administrator does with it.\n\n" + a.settingsHelp(),
-		SilenceErrors: true, SilenceUsage: true,
+		SilenceErrors: true, SilenceUsage: true, Version: cmp.Or(version, "(unreleased)"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usage(fmt.Errorf("there is no command %q; see sallyport-app --help", args[0]))
@@ -132,7 +133,7 @@ func (a *app) settings(webhooks bool) (server.Settings, error) {
 		}
 		return a.getenv("SALLYPORT_" + name)
 	}, webhooks)
-	s.Statements = a.look
+	s.Statements, s.Version = a.look, version
 	level := slog.LevelInfo
 	if a.debug {
 		level = slog.LevelDebug

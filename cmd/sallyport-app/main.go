@@ -17,6 +17,9 @@ import (
 	"github.com/sallyport/sallyport/gate"
 )
 
+// version is what a release's build sets it to.
+var version string
+
 // The exit codes of every command.
 const (
 	// ExitOK means that it ended as it should.

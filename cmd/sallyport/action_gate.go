@@ -107,7 +107,7 @@ func (s *step) holdAtServer(ctx context.Context, wait time.Duration) (actions.St
 			return state, nil
 		}
 		asked := time.Now()
-		state, err = s.watchHold(ctx, client, state, end, min(left, held))
+		state, err = s.watchHold(ctx, client, state, asked.Add(left), min(left, held))
 		held = min(2*held, actions.MaxHold)
 		// A server that has no place left answers at once.
 		if err == nil && state.State == actions.Waiting && time.Since(asked) < gateFirst/2 {

@@ -64,7 +64,7 @@ const (
 	deliveryFailed   = "failed"  // the store was away
 )
 
-func newMetrics() *metrics {
+func newMetrics(version string) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_" + name, Help: help}, labels)
 	}
@@ -94,7 +94,7 @@ func newMetrics() *metrics {
 			Name: "sallyport_sweep_last_success_timestamp_seconds", Help: "When this process last ended a sweep without an error; 0 if it did not yet.",
 		}),
 
-		build: buildInfo(),
+		build: buildInfo(version),
 	}
 	m.registry.MustRegister(m.own()...)
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -115,11 +115,11 @@ func (m *metrics) own() []prometheus.Collector {
 	}
 }
 
-// buildInfo says which program it is.
-func buildInfo() prometheus.Collector {
-	version, revision := "unknown", "unknown"
+// buildInfo says which program it is; a release's version comes from its build.
+func buildInfo(version string) prometheus.Collector {
+	revision := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
-		version = cmp.Or(info.Main.Version, version)
+		version = cmp.Or(version, info.Main.Version, "unknown")
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
 				revision = s.Value

@@ -56,7 +56,7 @@ func value(t *testing.T, g prometheus.Gatherer, name string, labels ...string) f
 
 // What a handler may do to its connection, it may do when it is counted.
 func TestCountedHandlersKeepTheirConnection(t *testing.T) {
-	m := newMetrics()
+	m := newMetrics("")
 	flushed := make(chan struct{})
 	web := httptest.NewServer(m.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -135,7 +135,7 @@ func TestCountedHandlersKeepTheirConnection(t *testing.T) {
 
 // Whatever is asked for, there are few labels, and nothing of it is in them.
 func TestLabelsAreBounded(t *testing.T) {
-	m := newMetrics()
+	m := newMetrics("")
 	h := m.wrap(http.NotFoundHandler())
 	for _, path := range []string{"/acme", "/v1/holds/acme", "/v1/leases/acme", "/ledger/acme", "/ledger/%61cme", "/.well-known/acme", "/webhooks/github/acme", "/v1/holdsacme", "//acme", "/metrics/acme"} {
 		for _, method := range []string{"GET", "ACME", "acme", "PROPFIND"} {
@@ -172,7 +172,7 @@ func TestLabelsAreBounded(t *testing.T) {
 
 // Leases are counted by what made the credential, never by target.
 func TestLeasesByProvider(t *testing.T) {
-	x := &Server{metrics: newMetrics(), settings: Settings{Targets: &rules.Targets{Targets: map[string]*rules.Target{
+	x := &Server{metrics: newMetrics(""), settings: Settings{Targets: &rules.Targets{Targets: map[string]*rules.Target{
 		"acme-db": {Postgres: &rules.PostgresTarget{}}, "acme-db2": {Postgres: &rules.PostgresTarget{}}, "acme-cloud": {AWS: &rules.AWSTarget{}},
 	}}}}
 	m := newStoreMetrics(x)
@@ -205,7 +205,7 @@ var (
 func metricsThere(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	x := &Server{metrics: newMetrics()}
+	x := &Server{metrics: newMetrics("")}
 	for _, c := range append(x.metrics.own(), newStoreMetrics(x)) {
 		to := make(chan *prometheus.Desc, 100)
 		c.Describe(to)

@@ -69,7 +69,7 @@ func Open(ctx context.Context, s Settings) (*Server, error) {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
 	s.Log = slog.New(gate.LogHandler(s.Log.Handler()))
-	x := &Server{settings: s, log: s.Log, metrics: newMetrics()}
+	x := &Server{settings: s, log: s.Log, metrics: newMetrics(s.Version)}
 	var err error
 	if x.store, err = store.Open(ctx, s.Database); err != nil {
 		return nil, err

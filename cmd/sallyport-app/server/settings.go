@@ -78,6 +78,8 @@ func All() []Setting {
 
 // Settings are what a server works with.
 type Settings struct {
+	// Version is that of the program, where its build names one.
+	Version        string
 	URL            string
 	Listen         string
 	Certificates   certificates

@@ -28,6 +28,8 @@ func unlisted(method, path string) bool {
 		return true
 	case strings.HasSuffix(path, "/git/commits"), strings.Contains(path, "/git/refs"), strings.HasSuffix(path, "/rerequest"):
 		return true
+	case strings.HasPrefix(path, "/applications/"):
+		return true
 	case method == http.MethodPut && strings.Contains(path, "/contents/"), method == http.MethodPost && strings.HasSuffix(path, "/pulls"), method == http.MethodPatch && strings.Contains(path, "/pulls/"):
 		return true
 	}
@@ -246,7 +248,8 @@ func TestAnswersFitTheDescription(t *testing.T) {
 	known := o.Operations()
 	for _, r := range s.g.Routes() {
 		name := strings.ReplaceAll(r, "{path...}", "{path}")
-		if !asked[name] && slices.Contains(known, name) {
+		// TestManifestFlow asks for the conversion of a manifest, with a code from the page.
+		if !asked[name] && slices.Contains(known, name) && !strings.HasPrefix(name, "POST /app-manifests/") {
 			t.Errorf("%s is answered and was not held to the description", name)
 		}
 		method, path, _ := strings.Cut(r, " ")
