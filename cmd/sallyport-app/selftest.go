@@ -39,7 +39,7 @@ First write the files that the repository has to hold, and push them:
 
   sallyport-app selftest acme/scratch --write DIR --reviewers WHO
 
-WHO will approve: a team such as acme/sre, in which may be nobody but you, or two logins
+Who will approve is a team such as acme/sre, in which may be nobody but you, or two logins
 parted by a comma. Then
 
   sallyport-app selftest acme/scratch

@@ -217,7 +217,7 @@ func (s *Store) query(ctx context.Context, text string, args ...any) (result, er
 	if err != nil {
 		return result{}, err
 	}
-	rows, err := stmt.QueryContext(ctx, args...) //nolint:sqlclosecheck,rowserrcheck // closed by each, which asks for the error
+	rows, err := stmt.QueryContext(ctx, args...) //nolint:rowserrcheck // closed by each, which asks for the error
 	return result{rows, func() {}}, err
 }
 
@@ -254,7 +254,7 @@ func (s *Store) queryPostgres(ctx context.Context, text string, args []any) (res
 		return result{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTime)
-	rows, err := s.readDB.QueryContext(ctx, known, wired...) //nolint:sqlclosecheck,rowserrcheck // closed by each, which asks for the error
+	rows, err := s.readDB.QueryContext(ctx, known, wired...) //nolint:rowserrcheck // closed by each, which asks for the error
 	if err != nil {
 		cancel()
 		return result{}, err

@@ -30,9 +30,9 @@ func build(t *testing.T) (app, cli string) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"sallyport-app", "sallyport"} {
-		make := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, name), "./cmd/"+name)
-		make.Dir = filepath.Join("..", "..", "..") // as people build them: by their own module
-		out, err := make.CombinedOutput()
+		command := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, name), "./cmd/"+name)
+		command.Dir = filepath.Join("..", "..", "..") // as people build them: by their own module
+		out, err := command.CombinedOutput()
 		if err != nil {
 			t.Fatalf("building %s: %v\n%s", name, err, out)
 		}

@@ -164,7 +164,7 @@ func newServer(safe bool) (*Server, error) {
 	if err := os.WriteFile(password, []byte("super"), 0o644); err != nil { //nolint:gosec // the other user reads it
 		return nil, err
 	}
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", s.data(), "-A", "scram-sha-256", "--pwfile="+password, "-U", "root", "-E", "UTF8", "--no-sync", "--no-instructions") //nolint:gosec // PostgreSQL, for tests, with arguments of our own making
+	initdb := exec.CommandContext(context.Background(), filepath.Join(bin, "initdb"), "-D", s.data(), "-A", "scram-sha-256", "--pwfile="+password, "-U", "root", "-E", "UTF8", "--no-sync", "--no-instructions") //nolint:gosec // PostgreSQL, for tests, with arguments of our own making
 	initdb.SysProcAttr, initdb.Dir, initdb.Env = &s.attributes, folder, environment()
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w: %s", err, out)
@@ -213,7 +213,7 @@ func (s *Server) Start() error {
 	if s.safe {
 		fsync = "on"
 	}
-	cmd := exec.Command(filepath.Join(Bin(), "postgres"), "-D", s.data(), "-k", s.folder, "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300", "-c", "fsync="+fsync) //nolint:gosec // as above
+	cmd := exec.CommandContext(context.Background(), filepath.Join(Bin(), "postgres"), "-D", s.data(), "-k", s.folder, "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300", "-c", "fsync="+fsync) //nolint:gosec // as above
 	attributes := s.attributes
 	endWithParent(&attributes)
 	cmd.SysProcAttr, cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = &attributes, s.folder, environment(), log, log
