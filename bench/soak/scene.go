@@ -169,7 +169,9 @@ func (s *scene) deliver(ctx context.Context, header http.Header, body []byte) (s
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
-	var says struct{ Status string }
+	var says struct {
+		Status string `json:"status"`
+	}
 	_ = json.Unmarshal(text, &says) // an error says nothing
 	return answer.StatusCode, says.Status, err
 }
@@ -365,7 +367,7 @@ func (s *scene) mint(ctx context.Context, job *githubtest.Job) error {
 		}
 		return answer.StatusCode, err
 	}
-	const credential = `{"credential":"soak"}`
+	const credential = `{"credential":"soak"}` //nolint:gosec // the name of one
 	audience := "http://" + s.server.address
 	last := 0
 	// GitHub may fail while the server asks it: that is 503, and asked again.
@@ -411,7 +413,7 @@ func (s *scene) settle(ctx context.Context) []string {
 	s.mu.Lock()
 	left := maps.Clone(s.accepted)
 	s.mu.Unlock()
-	if err := s.known(left); err != nil {
+	if err := s.known(calm, left); err != nil {
 		s.blame("%v", err)
 	}
 	s.mu.Lock()
@@ -421,7 +423,7 @@ func (s *scene) settle(ctx context.Context) []string {
 
 // known asks the store about each delivery that was accepted, by sending it once more
 // to a handler that takes everything: it must be known.
-func (s *scene) known(left map[string]bool) error {
+func (s *scene) known(ctx context.Context, left map[string]bool) error {
 	h, err := webhook.New(webhook.Config{Secrets: []webhook.Secret{webhookSecret}, App: rules.AppID(s.app.ID), Bot: rules.AccountID(s.app.Bot().ID), Store: s.server.store})
 	if err != nil {
 		return err
@@ -431,11 +433,13 @@ func (s *scene) known(left map[string]bool) error {
 			continue
 		}
 		delete(left, d.GUID)
-		q := httptest.NewRequest(http.MethodPost, "/webhooks/github", bytes.NewReader(d.Body))
+		q := httptest.NewRequestWithContext(ctx, http.MethodPost, "/webhooks/github", bytes.NewReader(d.Body))
 		q.Header = d.Header.Clone()
 		a := httptest.NewRecorder()
 		h.ServeHTTP(a, q)
-		var says struct{ Status string }
+		var says struct {
+			Status string `json:"status"`
+		}
 		if err := json.Unmarshal(a.Body.Bytes(), &says); err != nil || says.Status != "known" {
 			s.blame("delivery %s (%s %s) was accepted and is lost: %d %s", d.GUID, d.Event, d.Action, a.Code, a.Body)
 		}

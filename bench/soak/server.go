@@ -60,12 +60,12 @@ func (p *server) start(ctx context.Context, s *scene) error {
 	if err := l.Close(); err != nil {
 		return err
 	}
-	targets := "targets:\n"
+	targets := []byte("targets:\n")
 	for i, r := range s.repos {
-		targets += fmt.Sprintf("  target-%d: {tier: human, repositories: [%d], environments: [production], token: {audience: soak}}\n", i, r.repo.ID)
+		targets = fmt.Appendf(targets, "  target-%d: {tier: human, repositories: [%d], environments: [production], token: {audience: soak}}\n", i, r.repo.ID)
 	}
 	file := filepath.Join(p.dir, "targets.yml")
-	if err := os.WriteFile(file, []byte(targets), 0o600); err != nil {
+	if err := os.WriteFile(file, targets, 0o600); err != nil {
 		return err
 	}
 	for name, value := range map[string]string{
@@ -146,7 +146,7 @@ func (p *server) stop() error {
 		return nil
 	}
 	p.cancel()
-	<-p.ended
+	<-p.ended //nolint:errcheck // it was told to end
 	var err error
 	if p.store != nil {
 		err = p.store.Close()
