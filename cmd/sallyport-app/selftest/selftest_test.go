@@ -236,9 +236,11 @@ func TestSelftestOnAnotherGitHub(t *testing.T) {
 // and nothing is written.
 func TestSelftestRefuses(t *testing.T) {
 	w := newWorld(t, true, githubtest.BigGiven)
+	// What the server shows on alice's pull request meanwhile is its own work.
+	shown := regexp.MustCompile(`/(access_tokens|installation/token|check-runs|check-runs/\d+|comments|comments/\d+|labels|labels/[^/]+|reviews|requested_reviewers)$`)
 	writes := func() (n int) {
 		for _, q := range w.g.Requests() {
-			if q.Write() && !strings.HasSuffix(q.Path, "/access_tokens") && !strings.HasSuffix(q.Path, "/installation/token") {
+			if q.Write() && !shown.MatchString(q.Path) {
 				n++
 			}
 		}
