@@ -118,6 +118,29 @@ func TestEveryMethodFitsTheDescription(t *testing.T) {
 			return err
 		}},
 		{"RevokeToken", func() error { return c.RevokeToken(ctx, scoped) }},
+		{"Limits", func() error { _ = c.Limits(); return nil }},
+		{"SuccessfulRuns", func() error { _, err := r.SuccessfulRuns(ctx, ".github/workflows/test.yml", "main"); return err }},
+		{"Modes", func() error { _, err := r.Modes(ctx, head, []rules.File{{Path: "README.md"}}); return err }},
+		{"CheckJobs", func() error {
+			q, err := r.Pull(ctx, p.Number)
+			if err != nil {
+				return err
+			}
+			_, err = r.CheckJobs(ctx, head, q.CheckRuns)
+			return err
+		}},
+		{"StandingHeads", func() error {
+			q, err := r.Pull(ctx, p.Number)
+			if err != nil {
+				return err
+			}
+			_, err = r.StandingHeads(ctx, q)
+			return err
+		}},
+		{"Arrivals", func() error {
+			_, _, err := r.Arrivals(ctx, "main", old, []github.RangeCommit{{Commit: rules.Commit{SHA: rules.SHA(w.repo.Head("main"))}}})
+			return err
+		}},
 		{"ForgetTokens", func() error { c.ForgetTokens(rules.InstallationID(w.inst.ID)); return nil }},
 	}
 	calls = append(calls, deployCalls(t)...)
