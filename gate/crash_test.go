@@ -196,8 +196,11 @@ type killed struct {
 // target is the address of a server that runs, or nil.
 func (k *killer) target() *string {
 	turn := int(k.turn.Add(1))
-	for i := range k.servers {
-		if to := k.servers[(turn+i)%len(k.servers)].target.Load(); to != nil {
+	k.mu.Lock()
+	servers := k.servers
+	k.mu.Unlock()
+	for i := range servers {
+		if to := servers[(turn+i)%len(servers)].target.Load(); to != nil {
 			return to
 		}
 	}
@@ -469,9 +472,11 @@ func newCrash(t *testing.T, seed int) *crash {
 	if where.URL != "" {
 		database, servers = string(where.URL), replicas
 	}
+	k.mu.Lock() // GitHub sends already
 	for range servers {
 		k.servers = append(k.servers, &killed{})
 	}
+	k.mu.Unlock()
 	c := &crash{world: w, t: t, killer: k, seed: uint64(seed), config: childConfig{
 		Database: database, API: g.URL(), Key: string(w.app.KeyPEM()), Ledger: w.key.Secret(), Tell: proxy.URL + "/told", App: w.app.ID, Owner: w.acme.ID,
 	}}

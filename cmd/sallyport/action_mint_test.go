@@ -98,7 +98,7 @@ func TestActionRevoke(t *testing.T) {
 	if r, _, _, _ := l.step("revoke"); r.code != 0 || l.count("DELETE") != before {
 		t.Errorf("nothing to end: exit %d, %q", r.code, r.stdout)
 	}
-	l.status = 404
+	l.set(func() { l.status = 404 })
 	if r, _, _, _ := l.step("revoke", ended...); r.code != ExitError || !strings.Contains(r.stdout, "may be alive") {
 		t.Errorf("not ended: exit %d, %q", r.code, r.stdout)
 	}

@@ -61,6 +61,13 @@ func newLeases(t *testing.T) *leases {
 	return l
 }
 
+// set changes what is answered from now on.
+func (l *leases) set(change func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change()
+}
+
 // count is how many requests began so.
 func (l *leases) count(prefix string) int {
 	l.mu.Lock()
@@ -168,7 +175,7 @@ func TestExecEnds(t *testing.T) {
 		"refused":                {[]string{"--credential", "refused", "--", "true"}, ExitHuman, 0},
 		"a server without https": {[]string{"--credential", "db", "--server", "http://sallyport.acme.internal", "--", "true"}, ExitUsage, 0},
 	} {
-		l.calls = nil
+		l.set(func() { l.calls = nil })
 		r := l.run(nil, append([]string{"exec"}, c.args...)...)
 		if r.code != c.code || l.count("DELETE") != c.ends {
 			t.Errorf("%s: exit %d, want %d; %d ended, want %d: %s", what, r.code, c.code, l.count("DELETE"), c.ends, r.stderr)
@@ -185,7 +192,7 @@ func TestExecEnds(t *testing.T) {
 // What it did is done, although its credential could not be ended.
 func TestExecCannotEnd(t *testing.T) {
 	l := newLeases(t)
-	l.status = 404
+	l.set(func() { l.status = 404 })
 	r := l.run(nil, "exec", "--credential", "db", "--", "true")
 	if r.code != 0 || !strings.Contains(unmasked(r.stderr), "::warning title=sallyport exec::the credential db may be alive until this job ends") {
 		t.Errorf("exit %d, %q", r.code, unmasked(r.stderr))
@@ -236,7 +243,7 @@ func TestExecSignals(t *testing.T) {
 func TestExecDeadline(t *testing.T) {
 	for _, kill := range []bool{false, true} {
 		l := newLeases(t)
-		l.life = time.Now().Add(time.Second).UTC().Format(time.RFC3339Nano)
+		l.set(func() { l.life = time.Now().Add(time.Second).UTC().Format(time.RFC3339Nano) })
 		args := []string{"exec", "--credential", "db", "--", "sh", "-c", "sleep 2; exit 9"}
 		want := 9
 		if kill {
