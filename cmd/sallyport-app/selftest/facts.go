@@ -44,6 +44,13 @@ func Facts() []Known {
 		{ID: "dispatch-delivery", log: true},
 		{ID: "button-external-id", log: true},
 		{ID: "rule-answer-all-jobs"},
+		{ID: "artifact-of-attempt", Never: "the walk's workflow keeps no artifact"},
+		{ID: "called-environment", Never: "the walk calls no workflow"},
+		{ID: "draft-release-once", Never: "the walk releases nothing"},
+		{ID: "manifest-events", Never: "sallyport-app setup shows it: GitHub took the manifest, or said what it refuses"},
+		{ID: "manifest-origin", Never: "sallyport-app setup shows it: GitHub's page came up, or an error did"},
+		{ID: "action-repository", Never: "the walk's workflow uses no action"},
+		{ID: "composite-step-names", Never: "the walk's workflow uses no action"},
 	}
 }
 
