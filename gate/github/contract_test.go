@@ -126,7 +126,7 @@ func TestEveryMethodFitsTheDescription(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			_, err = r.CheckJobs(ctx, head, q.CheckRuns)
+			_, err = r.CheckJobs(ctx, head, q.GreenJobs())
 			return err
 		}},
 		{"StandingHeads", func() error {
