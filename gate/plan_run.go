@@ -239,22 +239,32 @@ func (x *deployDoor) planComments(ctx context.Context, h *heldData) error {
 			continue
 		}
 		key := fmt.Sprintf("%d#%d:%s", x.f.at.id, n, strings.ToLower(h.Environment))
-		_, err := x.g.cfg.Store.Happened(ctx, "commented", key)
+		at, err := x.g.cfg.Store.Happened(ctx, "commented", key)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
 		commented := err == nil
+		if !told && (commented && x.g.cfg.Now().Sub(at) < commentPause || slices.Contains(x.comments, key)) {
+			// Another one comments at this moment: what it makes cannot be found yet.
+			x.lookIn(commentPause)
+			continue
+		}
 		text := x.commentText(h, i == 0)
 		if digest := short(text); digest != old.Digest {
 			x.add(h, effect{
 				kind: effectComment, key: "comment:" + x.ref(h) + ":" + strconv.Itoa(n) + ":" + digest, pull: n, text: text, digest: digest, comment: old.ID,
 				marker: deployMarker(h.Environment), search: !told && commented,
 			})
-			x.comments = append(x.comments, key)
+			if !told && !commented {
+				x.comments = append(x.comments, key)
+			}
 		}
 	}
 	return nil
 }
+
+// commentPause is how long another run's first comment on a pull request is waited for.
+const commentPause = 10 * time.Second
 
 // outcome is what became of what was released: success only if every job of it
 // succeeded, by GitHub's list of jobs.
@@ -355,8 +365,8 @@ func (x *deployDoor) record(tx *store.Tx) error {
 		}
 	}
 	for _, key := range x.comments {
-		if err := tx.Once("commented", key, now); err != nil && !errors.Is(err, store.ErrAlready) {
-			return err
+		if err := tx.Once("commented", key, now); err != nil {
+			return fmt.Errorf("another run comments too: %w", err) // it is looked at again
 		}
 	}
 	for _, m := range x.marks {
