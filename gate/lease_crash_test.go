@@ -40,6 +40,8 @@ type brokerConfig struct {
 	Now                      time.Time
 	// Way is which way the lease ends.
 	Way string
+	// Inside says that the target makes nothing outside the broker.
+	Inside bool
 	// Stop is the step at which it kills itself, counted from 1; 0 is none.
 	Stop int
 }
@@ -184,6 +186,16 @@ func (f *folderTarget) Sweep(_ context.Context, now time.Time) error {
 	})
 }
 
+// insideTarget makes nothing that lives.
+type insideTarget struct{ *folderTarget }
+
+func (insideTarget) Inside() {}
+
+func (f insideTarget) Mint(_ context.Context, l broker.Lease) (map[string]string, []byte, error) {
+	f.s.at("mint: signed")
+	return map[string]string{"token": "the secret of " + l.ID}, nil, nil
+}
+
 // each calls fn for whatever lives in the target.
 func (c brokerConfig) each(fn func(file string, deadline time.Time) error) error {
 	all, err := os.ReadDir(c.path("target"))
@@ -240,6 +252,10 @@ func (c brokerConfig) open(ctx context.Context, s *steps) (*fileBroker, error) {
 	if b.store, err = store.Open(ctx, store.Config{Path: c.path("sallyport.db"), MustExist: true}); err != nil {
 		return nil, err
 	}
+	var provider broker.Provider = b.target
+	if c.Inside {
+		provider = insideTarget{b.target}
+	}
 	client, err := github.New(github.Config{App: rules.AppID(c.App), Key: appKey, BaseURL: c.API, Cache: b.store, Now: func() time.Time { return c.Now }})
 	if err != nil {
 		return nil, errors.Join(err, b.store.Close())
@@ -248,7 +264,7 @@ func (c brokerConfig) open(ctx context.Context, s *steps) (*fileBroker, error) {
 		GitHub: client, Store: b.store, Ledger: log, Verifier: key.Verifier(), Owners: []rules.AccountID{rules.AccountID(c.Owner)}, Sweep: -1, Now: func() time.Time { return b.now },
 		Statements: inProcess{}, Log: slog.New(slog.DiscardHandler),
 		Keys: &gate.Keys{
-			Targets: targets, Providers: map[string]broker.Provider{"orders-db": b.target},
+			Targets: targets, Providers: map[string]broker.Provider{"orders-db": provider},
 			Seal: func(name string, v []byte) ([]byte, error) {
 				s.at("before it is sealed")
 				return append([]byte(name+"|"), v...), nil
@@ -524,22 +540,7 @@ func TestBrokerKilled(t *testing.T) {
 		}
 		total += len(names)
 		seen := &states{all: map[store.LeaseState]bool{}}
-		t.Run(w.name, func(t *testing.T) {
-			for i, name := range names {
-				t.Run(fmt.Sprintf("%d %s", i+1, name), func(t *testing.T) {
-					t.Parallel()
-					dead := c.in(t)
-					dead.Way, dead.Stop = w.name, i+1
-					killed, err := dead.run(t.Context())
-					must(t, err)
-					if !killed {
-						t.Fatal("it was not killed: this shows nothing")
-					}
-					dead.quiet(t, seen)
-					dead.again(t)
-				})
-			}
-		})
+		c.kills(t, w.name, names, seen)
 		for _, s := range []store.LeaseState{"", store.LeaseCreating, store.LeaseRevoking, store.LeaseEnded} {
 			if !seen.all[s] {
 				t.Errorf("%s: no kill met a lease that is %q", w.name, s)
@@ -547,6 +548,58 @@ func TestBrokerKilled(t *testing.T) {
 		}
 	}
 	t.Logf("killed at %d steps of %d ways", total, len(ways()))
+}
+
+// kills kills the broker at each of the named steps of one way.
+func (c brokerConfig) kills(t *testing.T, way string, names []string, seen *states) {
+	t.Helper()
+	t.Run(way, func(t *testing.T) {
+		for i, name := range names {
+			t.Run(fmt.Sprintf("%d %s", i+1, name), func(t *testing.T) {
+				t.Parallel()
+				dead := c.in(t)
+				dead.Way, dead.Stop = way, i+1
+				killed, err := dead.run(t.Context())
+				must(t, err)
+				if !killed {
+					t.Fatal("it was not killed: this shows nothing")
+				}
+				dead.quiet(t, seen)
+				dead.again(t)
+			})
+		}
+	})
+}
+
+// A credential that is made inside the broker is on record, as given, before anybody
+// has it, in one commit: there is no lease that is being made.
+func TestBrokerKilledInside(t *testing.T) {
+	c := newBroker(t, keysPolicy)
+	c.Inside = true
+	for _, way := range []string{"by its job", "by its deadline", "asked twice"} {
+		whole := c.in(t)
+		whole.Way = way
+		killed, err := whole.run(t.Context())
+		must(t, err)
+		text, err := os.ReadFile(whole.path("steps"))
+		must(t, err)
+		var names []string
+		must(t, json.Unmarshal(text, &names))
+		signed, commit, given := slices.Index(names, "mint: signed"), slices.Index(names, "before the commit"), slices.Index(names, "after credential given")
+		if killed || signed < 0 || commit < signed || given < commit || slices.Contains(names[commit+1:given], "before the commit") || whole.given(t) != 1 {
+			t.Fatalf("%s, undisturbed: killed %v, %d given, %q", way, killed, whole.given(t), names)
+		}
+		seen := &states{all: map[store.LeaseState]bool{}}
+		c.kills(t, way, names, seen)
+		for _, s := range []store.LeaseState{"", store.LeaseLive, store.LeaseRevoking, store.LeaseEnded} {
+			if !seen.all[s] {
+				t.Errorf("%s: no kill met a lease that is %q", way, s)
+			}
+		}
+		if seen.all[store.LeaseCreating] {
+			t.Errorf("%s: a kill met a lease that is being made", way)
+		}
+	}
 }
 
 // states are those of leases that were met when a broker was killed.

@@ -64,7 +64,46 @@ func (g *Gate) mint(ctx context.Context, m minting) (jobs.Given, error) {
 		payload["access"] = "unattended"
 	}
 	effect := ledger.Entry{Kind: ledger.KindEffect, Time: now, Subject: subject, Decision: row.Decision, Payload: payload, Personal: m.personal}
-	err := g.write(ctx, []ledger.Entry{decision, effect}, func(tx *store.Tx) error { return tx.AddLease(row) })
+	made := []ledger.Entry{decision, effect}
+	outcome := func() ledger.Entry {
+		return ledger.Entry{Kind: ledger.KindOutcome, Time: g.cfg.Now(), Subject: subject, Decision: row.Decision, Payload: map[string]any{"outcome": "given"}}
+	}
+	give := func(tx *store.Tx, handle []byte) error {
+		if err := tx.GiveLease(id, handle); err != nil || m.look == nil {
+			return err
+		}
+		look := *m.look
+		look.Due = g.cfg.Now().Add(releasePause)
+		return tx.Mark(look, g.cfg.Now())
+	}
+	given := func(values map[string]string) (jobs.Given, error) {
+		g.cfg.Log.InfoContext(ctx, "credential given", slog.String("repository", m.fullName), slog.String("environment", row.Environment), slog.String("credential", row.Credential),
+			slog.String("lease", id), slog.Int64("person", int64(row.Person)), slog.Time("until", row.Deadline), slog.String("decision", row.Decision))
+		return jobs.Given{ID: id, Secret: secret, Credential: row.Credential, Environment: row.Environment, ExpiresAt: row.Deadline, Values: values}, nil
+	}
+	if _, inside := provider.(broker.Inside); inside {
+		limited, cancel := context.WithTimeout(ctx, store.MintTime-5*time.Second)
+		values, handle, err := provider.Mint(limited, m.lease(row))
+		cancel()
+		if err == nil {
+			handle, err = g.cfg.Keys.Seal("lease "+id, handle) // even nothing: an empty one is being made
+		}
+		if err == nil {
+			// Nobody has it before all of it is on record.
+			err = g.write(ctx, append(made, outcome()), func(tx *store.Tx) error {
+				if err := tx.AddLease(row); err != nil {
+					return err
+				}
+				return give(tx, handle)
+			})
+			if err != nil {
+				return jobs.Given{}, fmt.Errorf("putting a lease on record: %w", err)
+			}
+			return given(values)
+		}
+		// Below it is tried once more, and a failure is recorded.
+	}
+	err := g.write(ctx, made, func(tx *store.Tx) error { return tx.AddLease(row) })
 	if err != nil {
 		return jobs.Given{}, fmt.Errorf("putting a lease on record: %w", err)
 	}
@@ -82,15 +121,7 @@ func (g *Gate) mint(ctx context.Context, m minting) (jobs.Given, error) {
 	sealed, err := g.cfg.Keys.Seal("lease "+id, handle)
 	if err == nil {
 		row.Handle = sealed
-		outcome := ledger.Entry{Kind: ledger.KindOutcome, Time: g.cfg.Now(), Subject: subject, Decision: row.Decision, Payload: map[string]any{"outcome": "given"}}
-		err = g.write(keep, []ledger.Entry{outcome}, func(tx *store.Tx) error {
-			if err := tx.GiveLease(id, sealed); err != nil || m.look == nil {
-				return err
-			}
-			look := *m.look
-			look.Due = g.cfg.Now().Add(releasePause)
-			return tx.Mark(look, g.cfg.Now())
-		})
+		err = g.write(keep, []ledger.Entry{outcome()}, func(tx *store.Tx) error { return give(tx, sealed) })
 	}
 	if err != nil {
 		// It was asked to be ended while it was made, or cannot be recorded.
@@ -106,7 +137,5 @@ func (g *Gate) mint(ctx context.Context, m minting) (jobs.Given, error) {
 		}
 		return jobs.Given{}, fmt.Errorf("recording the credential %q: %w", row.Credential, err)
 	}
-	g.cfg.Log.InfoContext(ctx, "credential given", slog.String("repository", m.fullName), slog.String("environment", row.Environment), slog.String("credential", row.Credential),
-		slog.String("lease", id), slog.Int64("person", int64(row.Person)), slog.Time("until", row.Deadline), slog.String("decision", row.Decision))
-	return jobs.Given{ID: id, Secret: secret, Credential: row.Credential, Environment: row.Environment, ExpiresAt: row.Deadline, Values: values}, nil
+	return given(values)
 }

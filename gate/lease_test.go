@@ -200,6 +200,106 @@ func TestLeaseAtOnce(t *testing.T) {
 	}
 }
 
+// insideSafe makes nothing outside the process. Each try that fails is another one.
+type insideSafe struct {
+	*safe
+	broken *int // how often making fails
+}
+
+func (insideSafe) Inside() {}
+
+func (s insideSafe) Mint(ctx context.Context, l broker.Lease) (map[string]string, []byte, error) {
+	if *s.broken > 0 {
+		*s.broken--
+		return nil, nil, errors.New("the signer is away")
+	}
+	values, _, err := s.safe.Mint(ctx, l)
+	return values, nil, err
+}
+
+// inside makes the targets' provider one that makes nothing outside.
+func inside(s *safe, broken int) option {
+	return func(w *world, c *gate.Config) {
+		keys(s)(w, c)
+		for name := range c.Keys.Providers {
+			c.Keys.Providers[name] = insideSafe{s, &broken}
+		}
+	}
+}
+
+// leaseKinds are the kinds of the ledger's entries about leases, oldest first.
+func (w *world) leaseKinds() (kinds []ledger.Kind) {
+	w.t.Helper()
+	must(w.t, w.store.LedgerLeaves(w.t.Context(), 0, 1<<40, func(_ int64, leaf, _, _ []byte) error {
+		r, err := ledger.ParseLeaf(leaf)
+		if err == nil && strings.HasPrefix(r.Subject.Key, "lease:") {
+			kinds = append(kinds, r.Kind)
+		}
+		return err
+	}))
+	return kinds
+}
+
+// What is made inside is recorded in the same order, and given once, whoever asks.
+func TestLeaseInside(t *testing.T) {
+	s := &safe{}
+	w := deploys(t, keysPolicy, inside(s, 0))
+	d := w.deploy("production")
+	d.click(w.rose, "approve")
+	before := len(w.leaseKinds())
+	if _, code := w.lease(d, "orders-migrator"); code != "" {
+		t.Fatal(code)
+	}
+	if got, want := w.leaseKinds()[before:], []ledger.Kind{ledger.KindEffect, ledger.KindOutcome}; !slices.Equal(got, want) {
+		t.Errorf("recorded %v, want %v", got, want)
+	}
+	if _, code := w.lease(d, "orders-migrator"); code != "SP619" {
+		t.Errorf("the second asker: %q", code)
+	}
+	if alive, made := s.count(); alive != 0 {
+		t.Errorf("the first lease lives on: %d made %v", made, s.alive)
+	}
+
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	given := 0
+	d = w.deploy("production")
+	d.click(w.rose, "approve")
+	for range 100 {
+		token := d.jobToken()
+		all.Go(func() {
+			_, err := w.gate.Lease(context.WithoutCancel(t.Context()), token, "orders-migrator")
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				given++
+			}
+		})
+	}
+	all.Wait()
+	if given > 1 {
+		t.Errorf("%d given, want one at most", given)
+	}
+}
+
+// A signer that fails once is asked once more; one that goes on failing is on record.
+func TestLeaseInsideFails(t *testing.T) {
+	for broken, given := range map[int]bool{1: true, 2: false} {
+		s := &safe{}
+		w := deploys(t, keysPolicy, inside(s, broken))
+		d := w.deploy("production")
+		d.click(w.rose, "approve")
+		before := len(w.leaseKinds())
+		_, err := w.gate.Lease(t.Context(), d.jobToken(), "orders-migrator")
+		if (err == nil) != given {
+			t.Errorf("failed %d times: %v", broken, err)
+		}
+		if n := len(w.leaseKinds()) - before; n != 2 {
+			t.Errorf("failed %d times: %d entries, want the effect and how it ended", broken, n)
+		}
+	}
+}
+
 func TestLeaseEnds(t *testing.T) {
 	s, ops := &safe{}, &told{}
 	w := deploys(t, keysPolicy, keys(s), telling(ops))

@@ -67,3 +67,12 @@ type Provider interface {
 	// far as the target alone knows it: also what no record speaks of.
 	Sweep(ctx context.Context, now time.Time) error
 }
+
+// Inside is a [Provider] whose Mint makes nothing outside this process: what it
+// returned and nobody got never was. So its lease is put on record
+// when the credential is made, in one step with having given it.
+type Inside interface {
+	Provider
+	// Inside does nothing: that it is there says it.
+	Inside()
+}
