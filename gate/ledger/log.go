@@ -36,9 +36,10 @@ type Tx interface {
 	// was set within this transaction of the disk has no checkpoint yet, and by is
 	// who will make it. The slices are not changed by whoever gets them.
 	LedgerHead() (size int64, edge, checkpoint []byte, by Sealer, err error)
-	// AddLedgerLeaf stores an entry at an index that has none; it is an error if it
-	// has. Openings may be nil; they are kept apart from the rest, see [EraseTx].
-	AddLedgerLeaf(index int64, leaf, openings []byte) error
+	// AddLedgerLeaves stores entries from an index on that has none; it is an error if
+	// it has. Each has its openings, which may be nil; they are kept apart from the
+	// rest, see [EraseTx].
+	AddLedgerLeaves(index int64, leaves, openings [][]byte) error
 	// AddLedgerNode stores the root of a full subtree: at level n it covers 256ⁿ
 	// entries, n ≥ 1. It is an error if there is one.
 	AddLedgerNode(level int, index int64, hash []byte) error
@@ -190,10 +191,14 @@ func (l *Log) AppendBatch(tx Tx, b *Batch) (Checkpoint, error) {
 		return Checkpoint{}, fmt.Errorf("appending to the ledger: %w", err)
 	}
 	var nodeErr error
+	leaves, openings := make([][]byte, len(b.entries)), make([][]byte, len(b.entries))
 	for i, e := range b.entries {
-		if err := tx.AddLedgerLeaf(from+int64(i), e.leaf, e.openings); err != nil {
-			return Checkpoint{}, fmt.Errorf("appending to the ledger: %w", err)
-		}
+		leaves[i], openings[i] = e.leaf, e.openings
+	}
+	if err := tx.AddLedgerLeaves(from, leaves, openings); err != nil {
+		return Checkpoint{}, fmt.Errorf("appending to the ledger: %w", err)
+	}
+	for _, e := range b.entries {
 		tree.add(e.hash, func(level int, index int64, h tlog.Hash) {
 			if nodeErr == nil {
 				nodeErr = tx.AddLedgerNode(level, index, h[:])

@@ -33,13 +33,15 @@ func (m *memory) LedgerHead() (int64, []byte, []byte, ledger.Sealer, error) {
 	return m.size, m.edge, m.checkpoint, nil, nil
 }
 
-func (m *memory) AddLedgerLeaf(index int64, leaf, openings []byte) error {
+func (m *memory) AddLedgerLeaves(index int64, leaves, openings [][]byte) error {
 	if index != int64(len(m.leaves)) {
 		return fmt.Errorf("entry %d after %d", index, len(m.leaves))
 	}
-	m.leaves = append(m.leaves, leaf)
-	if openings != nil {
-		m.openings[index] = openings
+	for i, leaf := range leaves {
+		m.leaves = append(m.leaves, leaf)
+		if openings[i] != nil {
+			m.openings[index+int64(i)] = openings[i]
+		}
 	}
 	return nil
 }

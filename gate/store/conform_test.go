@@ -63,6 +63,7 @@ func conform(t *testing.T, open opening) {
 		"the cache stays in its size":        conformCache,
 		"the ledger only grows":              conformLedger,
 		"appends share a signature":          conformLedgerGroups,
+		"entries in any number":              conformLedgerMany,
 		"what is closed refuses":             conformClosed,
 		"credentials are given once":         conformCredentials,
 		"a person has a few at once":         conformPersonLeases,
@@ -908,7 +909,7 @@ func conformLedger(t *testing.T, open opening) {
 			if err != nil || size != from || int64(len(edge)) != from {
 				return fmt.Errorf("head %d %q, %w", size, edge, err)
 			}
-			if err := tx.AddLedgerLeaf(from, []byte{byte(from)}, []byte("o")); err != nil {
+			if err := tx.AddLedgerLeaves(from, [][]byte{{byte(from)}}, [][]byte{[]byte("o")}); err != nil {
 				return err
 			}
 			if err := tx.AddLedgerNode(1, from, make([]byte, 32)); err != nil {
@@ -943,7 +944,8 @@ func conformLedger(t *testing.T, open opening) {
 		t.Errorf("%d bytes of nodes, %v", len(nodes), err)
 	}
 	for name, fn := range map[string]func(*store.Tx) error{
-		"an entry replaced":          func(tx *store.Tx) error { return tx.AddLedgerLeaf(1, []byte("x"), nil) },
+		"an entry replaced":          func(tx *store.Tx) error { return tx.AddLedgerLeaves(1, [][]byte{[]byte("x")}, [][]byte{nil}) },
+		"an entry without its place": func(tx *store.Tx) error { return tx.AddLedgerLeaves(3, make([][]byte, 2), make([][]byte, 1)) },
 		"a node replaced":            func(tx *store.Tx) error { return tx.AddLedgerNode(1, 1, make([]byte, 32)) },
 		"a head from another size":   func(tx *store.Tx) error { return tx.SetLedgerHead(2, 4, nil, seal(nil)) },
 		"a head that shrinks":        func(tx *store.Tx) error { return tx.SetLedgerHead(3, 2, nil, seal(nil)) },
@@ -1049,6 +1051,41 @@ func together(t *testing.T, s *store.Store, fns ...func(*store.Tx) error) []erro
 
 // Callers who share a transaction of the disk share one signature, and one who is
 // rolled back leaves nothing to the others.
+// conformLedgerMany stores entries in numbers around those of its statements.
+func conformLedgerMany(t *testing.T, open opening) {
+	s, ctx := open(t, nil), t.Context()
+	next := int64(0)
+	for n := range 75 {
+		must(t, s.Update(ctx, func(tx *store.Tx) error {
+			leaves, openings := make([][]byte, n), make([][]byte, n)
+			for i := range leaves {
+				at := next + int64(i)
+				leaves[i] = fmt.Appendf(nil, "leaf %d", at)
+				if at%2 == 1 {
+					openings[i] = fmt.Appendf(nil, "opening %d", at)
+				}
+			}
+			return tx.AddLedgerLeaves(next, leaves, openings)
+		}))
+		next += int64(n)
+	}
+	seen := int64(0)
+	must(t, s.LedgerLeaves(ctx, 0, next+1, func(i int64, leaf, _, openings []byte) error {
+		want := fmt.Sprintf("opening %d", i)
+		if i%2 == 0 {
+			want = ""
+		}
+		if i != seen || string(leaf) != fmt.Sprintf("leaf %d", i) || string(openings) != want {
+			t.Errorf("entry %d after %d: %q, %q", i, seen, leaf, openings)
+		}
+		seen++
+		return nil
+	}))
+	if seen != next || seen == 0 {
+		t.Errorf("%d entries, want %d", seen, next)
+	}
+}
+
 func conformLedgerGroups(t *testing.T, open opening) {
 	s, ctx := open(t, nil), t.Context()
 	boom := errors.New("boom")
@@ -1059,10 +1096,12 @@ func conformLedgerGroups(t *testing.T, open opening) {
 			if err != nil || int64(len(edge)) != size {
 				return fmt.Errorf("head %d %q, %w", size, edge, err)
 			}
-			for i := range entries {
-				if err := tx.AddLedgerLeaf(size+i, []byte{byte(size + i)}, nil); err != nil {
-					return err
-				}
+			leaves := make([][]byte, entries)
+			for i := range leaves {
+				leaves[i] = []byte{byte(size + int64(i))}
+			}
+			if err := tx.AddLedgerLeaves(size, leaves, make([][]byte, entries)); err != nil {
+				return err
 			}
 			if err := tx.SetLedgerHead(size, size+entries, make([]byte, size+entries), by); err != nil {
 				return err

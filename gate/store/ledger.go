@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // The methods of Tx and Store in this file are what package ledger declares that
@@ -103,19 +104,53 @@ func (w *writing) seal() error {
 	return nil
 }
 
-// AddLedgerLeaf stores an entry. It is an error if there is one at that index.
-func (t *Tx) AddLedgerLeaf(index int64, leaf, openings []byte) error {
-	if _, err := t.exec("INSERT INTO ledger_leaves (idx, leaf) VALUES (?, ?)", index, blob(leaf)); err != nil {
-		return fmt.Errorf("ledger entry %d: %w", index, err)
+// AddLedgerLeaves stores entries from an index on, each with its openings, which may
+// be nil. It is an error if there is one already.
+func (t *Tx) AddLedgerLeaves(index int64, leaves, openings [][]byte) error {
+	if len(leaves) != len(openings) {
+		return fmt.Errorf("%d ledger entries with the openings of %d", len(leaves), len(openings))
 	}
-	if len(openings) == 0 {
-		return nil
+	for done := 0; done < len(leaves); {
+		rows := leafRows(len(leaves) - done)
+		args := make([]any, 0, 2*rows)
+		for i := done; i < done+rows; i++ {
+			args = append(args, index+int64(i), blob(leaves[i]))
+		}
+		if _, err := t.exec(addLeaves[rows], args...); err != nil {
+			return fmt.Errorf("%d ledger entries from %d: %w", rows, index+int64(done), err)
+		}
+		done += rows
 	}
-	if _, err := t.exec("INSERT INTO ledger_openings (idx, openings) VALUES (?, ?)", index, openings); err != nil {
-		return fmt.Errorf("ledger entry %d: %w", index, err)
+	for i, o := range openings {
+		if len(o) == 0 {
+			continue
+		}
+		if _, err := t.exec("INSERT INTO ledger_openings (idx, openings) VALUES (?, ?)", index+int64(i), o); err != nil {
+			return fmt.Errorf("ledger entry %d: %w", index+int64(i), err)
+		}
 	}
 	return nil
 }
+
+// leafRows is how many of n entries the next statement stores. They are few numbers,
+// since each is a statement that is kept prepared.
+func leafRows(n int) int {
+	for _, rows := range []int{32, 8, 3, 2} {
+		if rows <= n {
+			return rows
+		}
+	}
+	return 1
+}
+
+// addLeaves are the statements of leafRows.
+var addLeaves = func() map[int]string {
+	out := map[int]string{}
+	for _, rows := range []int{32, 8, 3, 2, 1} {
+		out[rows] = "INSERT INTO ledger_leaves (idx, leaf) VALUES (?, ?)" + strings.Repeat(", (?, ?)", rows-1)
+	}
+	return out
+}()
 
 // AddLedgerNode stores the root of a full subtree. It is an error if there is one.
 func (t *Tx) AddLedgerNode(level int, index int64, hash []byte) error {
