@@ -1,6 +1,7 @@
 package gate_test
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
+	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/rules"
 )
 
@@ -230,4 +232,25 @@ func TestAnApprovalRunsOut(t *testing.T) {
 	w.clock.Advance(6 * time.Minute)
 	w.settle()
 	w.want(p, "action_required", "SP315")
+}
+
+// What was done and not answered ends with the pull request that it was about.
+func TestEffectsEndWithTheirPull(t *testing.T) {
+	w := newWorld(t, policyText)
+	w.g.Fail(githubtest.Fault{Kind: githubtest.Unanswered, Times: -1, Method: "PUT", Path: "/repos/*/*/pulls/*/merge"})
+	p := w.docs(map[string]string{"docs/a.md": "x\n"})
+	w.settle()
+	if !p.See().Merged {
+		t.Fatalf("it is not merged, so this shows nothing: %s", w.dump(p))
+	}
+	left, err := w.store.PlannedEffects(t.Context(), rules.WorkKey{Kind: rules.WorkPullRequest, Repository: rules.RepositoryID(w.repo.ID), Number: int64(p.Number)})
+	must(t, err)
+	if len(left) != 0 {
+		t.Errorf("%d effects are still to be done: %+v", len(left), left)
+	}
+	var export bytes.Buffer
+	must(t, ledger.Export(t.Context(), w.store, &export, ledger.ExportConfig{Personal: true}))
+	if !strings.Contains(export.String(), "the pull request is merged") {
+		t.Errorf("the ledger does not say how the merge ended:\n%s", &export)
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -100,7 +101,7 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 		if err := g.renamed(ctx, at); err != nil {
 			return err
 		}
-		return g.finish(ctx, work, func(tx *store.Tx) error { return tx.ForgetSubject(work.Key) })
+		return g.leave(ctx, work, pullSubject(at.id, int(work.Key.Number), old.Head), "GitHub shows the pull request no more", func(tx *store.Tx) error { return tx.ForgetSubject(work.Key) })
 	case err != nil:
 		return fmt.Errorf("reading pull request %d: %w", work.Key.Number, err)
 	case p.Change.Repository.ID != at.id:
@@ -110,7 +111,7 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 	data.Number, data.State, data.Base, data.MergeCommit = int(work.Key.Number), p.State, p.Change.Base.Ref, p.MergeCommit
 	if p.State != "open" {
 		// What was decided about it stays: a policy that it brought is judged by it.
-		return g.finish(ctx, work, func(tx *store.Tx) error {
+		return g.leave(ctx, work, pullSubject(at.id, data.Number, data.Head), "the pull request is "+p.State, func(tx *store.Tx) error {
 			if p.State == "merged" && old.State != p.State {
 				if err := tx.Mark(g.markAt(at, repositoryKey(at.id), rules.PriorityDoor), g.cfg.Now()); err != nil {
 					return err
@@ -297,6 +298,33 @@ func (g *Gate) unserved(ctx context.Context, work store.Work, why error) error {
 // finish ends work in one transaction with what fn writes.
 func (g *Gate) finish(ctx context.Context, work store.Work, fn func(*store.Tx) error) error {
 	return g.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return tx.Done(work.Key, work.Lease)
+	})
+}
+
+// leave ends work on what nothing is done about any more: with it end its effects that
+// were planned, and done perhaps without an answer.
+func (g *Gate) leave(ctx context.Context, work store.Work, subject ledger.Subject, why string, fn func(*store.Tx) error) error {
+	planned, err := g.cfg.Store.PlannedEffects(ctx, work.Key)
+	if err != nil {
+		return err
+	}
+	now := g.cfg.Now()
+	var entries []ledger.Entry
+	for _, e := range planned {
+		at := subject
+		at.Key = e.Key
+		entries = append(entries, ledger.Entry{Kind: ledger.KindOutcome, Time: now, Subject: at, Decision: e.Decision, Payload: map[string]any{"outcome": "not needed any more"}, Personal: map[string]any{"result": effectResult{Why: why}}})
+	}
+	return g.write(ctx, entries, func(tx *store.Tx) error {
+		for _, e := range planned {
+			if err := endEffect(tx, e.Key, store.EffectDropped, effectResult{Why: why}, now); err != nil {
+				return err
+			}
+		}
 		if err := fn(tx); err != nil {
 			return err
 		}

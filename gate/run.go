@@ -251,7 +251,7 @@ func (g *Gate) run(ctx context.Context, work store.Work) error {
 		if err := g.renamed(ctx, at); err != nil {
 			return err
 		}
-		return g.finish(ctx, work, func(tx *store.Tx) error { return tx.ForgetSubject(work.Key) })
+		return g.leave(ctx, work, ledger.Subject{Repository: at.id, Run: rules.RunID(work.Key.Number)}, "GitHub shows the run no more", func(tx *store.Tx) error { return tx.ForgetSubject(work.Key) })
 	case err != nil:
 		return err
 	case f.run.Repository != at.id:

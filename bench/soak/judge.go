@@ -13,11 +13,9 @@ type sample struct {
 	ready      float64       // work that a worker could take
 	oldest     time.Duration // how long the oldest of it could have been
 	waiting    float64       // work that is not due, or failed and waits
-	// effects are recorded and not known to have happened. They are shown and not judged:
-	// one that was under way when its pull request was closed keeps its row for good.
-	effects float64
-	file    float64 // MiB, the ledger in it: grows by design, and is not judged
-	rounds  int64
+	effects    float64       // recorded and not known to have happened
+	file       float64       // MiB, the ledger in it: grows by design, and is not judged
+	rounds     int64
 }
 
 // String is a line of the table.
@@ -53,6 +51,7 @@ var limits = []struct {
 	{"ready", "keys", 0.50, 15, func(s sample) float64 { return s.ready }},
 	{"oldest", "s", 0.50, 10, func(s sample) float64 { return s.oldest.Seconds() }},
 	{"waiting", "keys", 0.50, 25, func(s sample) float64 { return s.waiting }},
+	{"effects", "", 0.50, 15, func(s sample) float64 { return s.effects }},
 }
 
 // judge fits a line to each series over the second half, by least squares, and says

@@ -116,7 +116,9 @@ func conformStats(t *testing.T, open opening) {
 		})
 	}
 	update(func(tx *store.Tx) error { return tx.EndEffect("x", store.EffectApplied, nil, t0) })
-	update(func(tx *store.Tx) error { return tx.AddLedgerLeaves(0, [][]byte{[]byte("leaf")}, [][]byte{[]byte("o")}) })
+	update(func(tx *store.Tx) error {
+		return tx.AddLedgerLeaves(0, [][]byte{[]byte("leaf")}, [][]byte{[]byte("o")})
+	})
 	update(func(tx *store.Tx) error { return tx.SetLedgerHead(0, 1, make([]byte, 1), seal(nil)) })
 	if got := stats(t0); got.Effects != 1 || got.LedgerEntries != 1 {
 		t.Errorf("effects and ledger: %+v", got)
