@@ -254,3 +254,40 @@ func TestEffectsEndWithTheirPull(t *testing.T) {
 		t.Errorf("the ledger does not say how the merge ended:\n%s", &export)
 	}
 }
+
+// So does a check run at a commit where nothing stands any more.
+func TestEffectsEndWithTheirHead(t *testing.T) {
+	w := newWorld(t, noMerge)
+	p := w.docs(map[string]string{"docs/a.md": "x\n"})
+	w.settle()
+	w.want(p, "success")
+	head := p.Head()
+	// The next word at it is said, and never answered.
+	w.g.Fail(githubtest.Fault{Kind: githubtest.Unanswered, Times: -1, Method: "PATCH", Path: "/repos/*/*/check-runs/*"})
+	_, err := p.Review(w.bob, "REQUEST_CHANGES", head, "no")
+	must(t, err)
+	key := rules.WorkKey{Kind: rules.WorkHead, Repository: rules.RepositoryID(w.repo.ID), SHA: rules.SHA(head)}
+	for i := 0; ; i++ {
+		if i == 100 {
+			t.Fatal("nothing was planned, so this shows nothing")
+		}
+		must(t, w.g.Settle(t.Context()))
+		if work, err := w.store.Take(t.Context(), "test", w.clock.Now(), time.Minute); err != nil {
+			w.clock.Advance(time.Second)
+		} else if err := w.gate.Reconcile(t.Context(), work); err != nil {
+			must(t, w.store.Fail(t.Context(), work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
+		}
+		left, err := w.store.PlannedEffects(t.Context(), key)
+		must(t, err)
+		if len(left) > 0 {
+			break
+		}
+	}
+	must(t, p.Close(w.dave))
+	w.settle()
+	left, err := w.store.PlannedEffects(t.Context(), key)
+	must(t, err)
+	if len(left) != 0 {
+		t.Errorf("%d effects are still to be done: %+v", len(left), left)
+	}
+}

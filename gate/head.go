@@ -160,10 +160,12 @@ func (g *Gate) findPulls(ctx context.Context, at *place, work store.Work) error 
 	if err != nil && !errors.Is(err, github.ErrNotFound) {
 		return fmt.Errorf("asking what stands at %s: %w", work.Key.SHA.Short(), err)
 	}
-	return g.finish(ctx, work, func(tx *store.Tx) error {
-		if len(numbers) == 0 {
+	if len(numbers) == 0 {
+		return g.leave(ctx, work, pullSubject(at.id, 0, work.Key.SHA), "no open pull request stands there", func(tx *store.Tx) error {
 			return g.setSubject(tx, work.Key, "", false, headData{None: true})
-		}
+		})
+	}
+	return g.finish(ctx, work, func(tx *store.Tx) error {
 		for _, n := range numbers {
 			if err := tx.Mark(g.markAt(at, pullKey(at.id, n), work.Priority), g.cfg.Now()); err != nil {
 				return err
