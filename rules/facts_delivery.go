@@ -252,8 +252,8 @@ type Dispatch struct {
 type Delivery struct {
 	// ID is the X-GitHub-Delivery header. It is not signed.
 	ID string
-	// BodyHash tells bodies apart: the verified HMAC-SHA-256 of the body as it came, by
-	// the secret that signed it.
+	// BodyHash tells bodies apart: the SHA-256 of the verified HMAC-SHA-256 of the body as
+	// it came, by the secret that signed it.
 	BodyHash [32]byte
 	// Event and Action are what happened; Action is empty where the event has none.
 	Event, Action string
