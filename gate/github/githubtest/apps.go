@@ -357,6 +357,7 @@ func (g *GitHub) newToken(i *Installation, repos map[int64]bool, permissions map
 	value := fmt.Sprintf("ghs_%d_%s.%s.%s", i.app.ID, enc.EncodeToString([]byte(`{"alg":"RS256","typ":"JWT"}`)), enc.EncodeToString(claims), enc.EncodeToString(signature))
 	t := &token{value: value, install: i, repos: repos, permissions: permissions, expires: expires}
 	g.tokens[value] = t
+	g.secrets.keep(SecretInstallation, value)
 	return t
 }
 
@@ -367,6 +368,7 @@ func (g *GitHub) UserToken(u *User) string {
 	defer g.mu.Unlock()
 	value := "ghu_" + rand.Text() + rand.Text()[:10]
 	g.tokens[value] = &token{value: value, user: u}
+	g.secrets.keep(SecretUser, value)
 	return value
 }
 

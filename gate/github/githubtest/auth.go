@@ -53,6 +53,7 @@ func (g *GitHub) authenticate(r *http.Request) (caller, error) {
 	case !ok || !strings.EqualFold(scheme, "bearer") && !strings.EqualFold(scheme, "token"):
 		return caller{}, bad
 	}
+	g.secrets.keep(SecretShown, raw)
 	if t := g.tokens[raw]; t != nil {
 		if t.user != nil {
 			if t.user.gone || !t.expires.IsZero() && !g.Now().Before(t.expires) {

@@ -27,7 +27,8 @@
 // missing User-Agent or Accept header, a call that the token's permissions do not
 // cover, a write that GitHub would cut short. [Start] fails the test for each;
 // [GitHub.Violations] lists them, and [GitHub.Allow] names those that a test means
-// to provoke. [GitHub.Requests] lists every request, for counting.
+// to provoke. [GitHub.Requests] lists every request, for counting, and
+// [GitHub.Secrets] every secret, for finding where it must not be.
 //
 // # Failing
 //
@@ -41,7 +42,7 @@
 // deployments and apps are the model; view_* render it as GitHub does; rest_* answer
 // the routes; graphql* execute queries over it; http, auth, limits and faults are
 // the edge; events and deliveries are the webhooks; oidc is the issuer; login is signing in
-// by a device's code; manifest is the pages on which an App is registered and installed.
+// by a device's code; secrets is every secret there was; manifest is the pages on which an App is registered and installed.
 //
 // # What it does not know
 //

@@ -95,6 +95,7 @@ type GitHub struct {
 	keys       map[int64]*rsa.PrivateKey
 	web        web
 	devices    map[string]*device // by their codes
+	secrets    secrets            // has its own lock
 }
 
 // Start starts a GitHub for a test. When the test ends it is closed, and each

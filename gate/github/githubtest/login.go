@@ -72,6 +72,8 @@ func (a *App) userToken(u *User) *token {
 		user: u, app: a, expires: a.g.Now().Add(userTokenLife),
 	}
 	a.g.tokens[t.value] = t
+	a.g.secrets.keep(SecretUser, t.value)
+	a.g.secrets.keep(SecretRefresh, t.refresh)
 	return t
 }
 
@@ -159,6 +161,7 @@ func (g *GitHub) startDevice(r *http.Request) (int, obj) {
 		g.devices = map[string]*device{}
 	}
 	g.devices[d.code] = d
+	g.secrets.keep(SecretDevice, d.code)
 	return http.StatusOK, obj{
 		"device_code": d.code, "user_code": d.userCode, "verification_uri": g.url + "/login/device", "expires_in": int(deviceLife / time.Second), "interval": a.oauth.interval,
 	}

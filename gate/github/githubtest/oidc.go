@@ -69,6 +69,7 @@ func (j *Job) IDToken(audience string, change func(claims map[string]any)) strin
 	if err != nil {
 		misuse("signing a token: %v", err)
 	}
+	g.secrets.keep(SecretJob, signed)
 	return signed
 }
 
@@ -140,6 +141,7 @@ func (j *Job) TokenRequest() (url, bearer string) {
 	defer g.mu.Unlock()
 	if j.tokenKey == "" {
 		j.tokenKey = rand.Text()
+		g.secrets.keep(SecretRequest, j.tokenKey)
 	}
 	return g.url + "/_oidc/token?job=" + itoa(j.ID) + "&api-version=2.0", j.tokenKey
 }
