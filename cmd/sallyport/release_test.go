@@ -353,6 +353,16 @@ func TestReleaseBuilds(t *testing.T) {
 	if err != nil || !strings.Contains(string(workflow), "go-version: "+toolchain+"\n") {
 		t.Errorf("release.yml sets up another Go than %s (%v)", toolchain, err)
 	}
+	prepare := read(t, "../../.github/release", "prepare")
+	packer := regexp.MustCompile(`(?m)^goreleaser=v(\d+\.\d+\.\d+)$`).FindStringSubmatch(prepare)
+	if packer == nil {
+		t.Fatal("prepare pins no GoReleaser")
+	}
+	for _, page := range []string{"releases.md", "dependencies.md"} {
+		if !regexp.MustCompile(`GoReleaser v?` + regexp.QuoteMeta(packer[1]) + ` `).MatchString(read(t, "../../docs", page)) {
+			t.Errorf("docs/%s names another GoReleaser than %s, which prepare pins", page, packer[1])
+		}
+	}
 	var archives []string
 	for _, build := range config.Builds {
 		line := fmt.Sprintf(`go build %s -ldflags="%s" -o /%s %s`, strings.Join(build.Flags, " "), strings.Join(build.Ldflags, " "), build.Binary, build.Main)
