@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"os"
 	"path"
 	"path/filepath"
@@ -125,6 +126,12 @@ func TestWorkflows(t *testing.T) {
 				if own && step.With["command"] == "gate" && step.With["server"] == "" && step.With["environment"] == "" {
 					t.Errorf("%s: job %s: gate without a server has to be told its environment", file, name)
 				}
+				for _, scope := range asks(own, step.With, step.Run) {
+					scope, access, _ := strings.Cut(scope, ": ")
+					if has := cmp.Or(job.Permissions[scope], w.Permissions[scope]); has != access && has != "write" {
+						t.Errorf("%s: job %s has no %s: %s, which its step %q asks for", file, name, scope, access, cmp.Or(step.With["command"], step.Run))
+					}
+				}
 				if step.Uses != "" {
 					uses(step.Uses)
 				}
@@ -136,6 +143,20 @@ func TestWorkflows(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// asks are the permissions that a step of ours asks for: with a server the job's token of
+// GitHub's issuer, without one what docs/standalone.md says.
+func asks(own bool, with map[string]string, run string) []string {
+	command := with["command"]
+	switch {
+	case own && command == "mint", own && command == "gate" && with["server"] != "", strings.Contains(run, "sallyport exec"):
+		return []string{"id-token: write"}
+	case own && command == "gate":
+		return []string{"actions: read", "checks: read", "contents: read", "deployments: read", "pull-requests: read", "statuses: read"}
+	default:
+		return nil
 	}
 }
 
