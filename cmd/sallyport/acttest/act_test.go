@@ -23,7 +23,7 @@ import (
 )
 
 // pinned is how workflows name the action: act takes it from a folder of ours.
-const pinned = "sallyport/sallyport@0123456789abcdef0123456789abcdef01234567"
+const pinned = "sallyport/sallyport@" + pinnedSHA
 
 // patience is how long one thing is waited for.
 const patience = time.Minute

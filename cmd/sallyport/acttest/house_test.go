@@ -3,6 +3,7 @@
 package acttest_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -50,12 +51,24 @@ type house struct {
 	repo       *githubtest.Repository
 	alice, bob *githubtest.User
 	server     *server.Server
-	url        string
-	run        *githubtest.Run
-	job        *githubtest.Job
+	// url is where the jobs reach the server, and own what its settings say.
+	url, own string
+	// targets are the names of what its credentials are for, each with its environment.
+	targets map[string]string
+	run     *githubtest.Run
+	job     *githubtest.Job
 }
 
 func newHouse(t *testing.T) *house {
+	t.Helper()
+	h := buildHouse(t, housePolicy)
+	h.own, h.targets = audience, map[string]string{"code": "production"}
+	h.serve()
+	return h
+}
+
+// buildHouse is the house without its server.
+func buildHouse(t *testing.T, policy string) *house {
 	t.Helper()
 	g := githubtest.Start(t)
 	g.Allow("401 A JSON web token could not be decoded") // alive asks with credentials that have ended
@@ -64,14 +77,14 @@ func newHouse(t *testing.T) *house {
 	acme.Owner(h.alice)
 	h.repo = g.Repository(acme, "orders")
 	acme.Team("sre", h.bob).Access(h.repo, "write")
-	h.repo.CommitTo(h.alice, "main", "Add the policy", map[string]string{rules.PolicyPath: housePolicy, deployFile: "on: push\n"})
-	h.serve(acme)
+	h.repo.CommitTo(h.alice, "main", "Add the policy", map[string]string{rules.PolicyPath: policy, deployFile: "on: push\n"})
 	return h
 }
 
 // serve starts the server, and has the policy adopted.
-func (h *house) serve(owner githubtest.Owner) {
+func (h *house) serve() {
 	h.t.Helper()
+	owner := h.github.Organization("acme")
 	var random [32]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		h.t.Fatal(err)
@@ -92,13 +105,20 @@ func (h *house) serve(owner githubtest.Owner) {
 		h.t.Fatal(err)
 	}
 	app.Install(owner)
-	targets, problems := rules.LoadTargets("targets.yml", fmt.Appendf(nil,
-		"targets:\n  code: {tier: human, repositories: [%d], environments: [production], github: {repositories: [%d], permissions: {contents: read}}}\n", h.repo.ID, h.repo.ID))
+	text := "targets:\n"
+	for name, environment := range h.targets {
+		tier := "auto"
+		if environment == "production" {
+			tier = "human"
+		}
+		text += fmt.Sprintf("  %s: {tier: %s, repositories: [%d], environments: [%s], github: {repositories: [%d], permissions: {contents: read}}}\n", name, tier, h.repo.ID, environment, h.repo.ID)
+	}
+	targets, problems := rules.LoadTargets("targets.yml", []byte(text))
 	if targets == nil {
 		h.t.Fatal(problems)
 	}
 	settings := server.Settings{
-		URL: audience, Listen: "127.0.0.1:0", Database: store.Config{Path: filepath.Join(h.t.TempDir(), "sallyport.db")}, App: rules.AppID(app.ID), Key: key,
+		URL: h.own, Listen: "127.0.0.1:0", Database: store.Config{Path: filepath.Join(h.t.TempDir(), "sallyport.db")}, App: rules.AppID(app.ID), Key: key,
 		WebhookSecrets: []webhook.Secret{webhook.Secret(secret)}, GitHubAPI: h.github.URL(), Issuer: h.github.OIDCIssuer(), Sweep: time.Minute, Targets: targets,
 	}
 	if err := settings.SealWith(hex.EncodeToString(random[:])); err != nil {
@@ -116,9 +136,10 @@ func (h *house) serve(owner githubtest.Owner) {
 			h.t.Error(err)
 		}
 	})
-	h.url = "http://" + h.server.Address()
-	app.Webhook(h.url+"/webhooks/github", secret)
-	h.until("the server is ready", func() bool { return h.get(h.url+"/readyz", "") == http.StatusOK })
+	address := "http://" + h.server.Address()
+	h.url = cmp.Or(h.url, address)
+	app.Webhook(address+"/webhooks/github", secret)
+	h.until("the server is ready", func() bool { return h.get(address+"/readyz", "") == http.StatusOK })
 	gate, err := h.server.Gate(h.t.Context())
 	if err != nil {
 		h.t.Fatal(err)
