@@ -118,7 +118,7 @@ func (j *Judge) readFloor(ctx context.Context) (rules.PolicyVersion, error) {
 	case (errors.Is(err, github.ErrNotFound) || errors.Is(err, github.ErrForbidden)) && j.job.NoFloor:
 		return rules.PolicyVersion{State: rules.PolicyNone}, nil
 	case errors.Is(err, github.ErrNotFound), errors.Is(err, github.ErrForbidden):
-		return rules.PolicyVersion{State: rules.PolicyUnread, Why: "the job's token does not see " + full + ", where the organisation's floor would be: say in the workflow that there is none, or use the App"}, nil
+		return rules.PolicyVersion{State: rules.PolicyUnread, Why: "the job's token does not see " + full + ", where the organisation's floor would be"}, nil
 	case err != nil:
 		return rules.PolicyVersion{}, fmt.Errorf("reading the organisation's floor: %w", err)
 	case info.Owner.ID != j.info.Owner.ID:

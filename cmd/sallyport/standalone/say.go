@@ -1,6 +1,7 @@
 package standalone
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -65,14 +66,29 @@ func missing(d rules.Decision, step rules.Step) (words, environment string) {
 	return strings.Join(out, " and "), environment
 }
 
+// unreadFloor is the reason that the organisation's floor was not read.
+func unreadFloor(r rules.Reason) bool { return r.Floor && r.Code == "SP001" }
+
 // why is the first of a decision's reasons that stops it, in its own words.
 func why(d rules.Decision) string {
 	for _, r := range d.Reasons {
-		if r.Verdict != rules.VerdictAllow {
+		if r.Verdict != rules.VerdictAllow && !unreadFloor(r) {
 			return r.Text + " (" + string(r.Code) + ")"
 		}
 	}
-	return "no reason was given"
+	return ""
+}
+
+// besides adds the organisation's floor to what holds something, where that was not read:
+// by what is said alone an approval would seem to be enough.
+func (j *Judge) besides(d rules.Decision, said string) string {
+	if !slices.ContainsFunc(d.Reasons, unreadFloor) {
+		return cmp.Or(said, "no reason was given")
+	}
+	if said != "" {
+		said += "; and "
+	}
+	return said + j.floor.Why + " (SP001): where there is none, say so by the gate's input floor; else the Sallyport App reads it"
 }
 
 // page is a page of the repository.
@@ -105,10 +121,10 @@ func (j *Judge) sayPull(p *github.Pull, d rules.Decision) (line, url string) {
 		return fmt.Sprintf("pull request %d at %s has what the policy asks", number, p.Change.Head.SHA.Short()), ""
 	case who != "":
 		url = j.page("pull/" + strconv.Itoa(number))
-		return observed(d, fmt.Sprintf("%s needs %s for %s, at %s", word(environment), who, p.Change.Head.SHA.Short(), url)), url
+		return observed(d, j.besides(d, fmt.Sprintf("%s needs %s for %s, at %s", word(environment), who, p.Change.Head.SHA.Short(), url))), url
 	default:
 		url = j.page("pull/" + strconv.Itoa(number))
-		return observed(d, fmt.Sprintf("pull request %d waits: %s; see %s", number, why(d), url)), url
+		return observed(d, fmt.Sprintf("pull request %d waits: %s; see %s", number, j.besides(d, why(d)), url)), url
 	}
 }
 
@@ -130,7 +146,7 @@ func (j *Judge) sayDeploy(h *held, d rules.Decision) (line, url string) {
 	case d.Verdict == rules.VerdictDeny:
 		return observed(d, fmt.Sprintf("%s: %s may never be deployed by this run: %s", word(h.environment), sha, why(d))), ""
 	case who == "":
-		return observed(d, fmt.Sprintf("%s: %s waits: %s", word(h.environment), sha, why(d))), ""
+		return observed(d, fmt.Sprintf("%s: %s waits: %s", word(h.environment), sha, j.besides(d, why(d)))), ""
 	}
 	cause := why(d)
 	for _, code := range causes() {
@@ -140,6 +156,6 @@ func (j *Judge) sayDeploy(h *held, d rules.Decision) (line, url string) {
 		}
 	}
 	url = j.page("pulls")
-	return observed(d, fmt.Sprintf("%s: %s is held: %s; %s can release it: at the merge of a pull request at %s that sets the gate's input since to the commit they have looked at, or of this deployment with the Sallyport App",
-		word(h.environment), sha, cause, who, url)), url
+	return observed(d, j.besides(d, fmt.Sprintf("%s: %s is held: %s; %s can release it: at the merge of a pull request at %s that sets the gate's input since to the commit they have looked at, or of this deployment with the Sallyport App",
+		word(h.environment), sha, cause, who, url))), url
 }

@@ -472,6 +472,43 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+// Where the organisation's floor is not seen, the line says so, whatever else it names: an
+// approval alone would not be enough.
+func TestUnseenFloor(t *testing.T) {
+	t.Parallel()
+	const floor = "the job's token does not see acme/.github, where the organisation's floor would be (SP001): where there is none, say so by the gate's input floor; else the Sallyport App reads it"
+	said := func(what string, v standalone.Verdict, err error, rest string) {
+		t.Helper()
+		want := rest + floor
+		if err != nil || v.Allowed || !strings.Contains(v.Line, want) || strings.Count(v.Line, "SP001") != 1 {
+			t.Errorf("%s: %q, %v, want %q in it", what, v.Line, err, want)
+		}
+	}
+	w := newWorld(t, plain)
+	unseen := func(j *standalone.Job) { j.NoFloor = false }
+	w.change = unseen
+	w.deployed()
+	v, err := w.gate()
+	said("nothing else holds it", v, err, "production: "+w.repo.Head("main")[:7]+" waits: ")
+	w.direct(source("x\n"))
+	v, err = w.gate()
+	said("a direct push", v, err, "or of this deployment with the Sallyport App; and ")
+	// What is refused for good is not made to look as if the floor were in its way.
+	v, err = w.gate(w.run(func(s *githubtest.RunSpec) { s.Event = "workflow_dispatch" }))
+	if err != nil || v.Decision.Verdict != rules.VerdictDeny || !strings.Contains(v.Line, "SP506") || strings.Contains(v.Line, "SP001") {
+		t.Errorf("a dispatch: %+v, %v", v, err)
+	}
+
+	p := w.open("work", source("package a\n"))
+	run := w.repo.StartRun(githubtest.RunSpec{Workflow: workflow, Event: "pull_request", By: w.octocat, Branch: "work", SHA: p.Head(), Jobs: []githubtest.JobSpec{{Name: "deploy"}}})
+	w.change = func(j *standalone.Job) { unseen(j); j.Event, j.Pull = "pull_request", p.Number }
+	v, err = w.gate(run)
+	said("a pull request", v, err, fmt.Sprintf("at https://github.com/acme/orders/pull/%d; and ", p.Number))
+	w.approve(p, w.bob)
+	v, err = w.gate(run)
+	said("an approved pull request", v, err, fmt.Sprintf("pull request %d waits: ", p.Number))
+}
+
 func TestPullRequest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, plain)
