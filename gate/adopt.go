@@ -137,7 +137,7 @@ func (g *Gate) Adopt(ctx context.Context, a Adoption, by string) error {
 	if err != nil {
 		return err
 	}
-	pulls, err := g.lookAgain(ctx, a.at, true)
+	pulls, _, err := g.lookAgain(ctx, a.at, true)
 	if err != nil {
 		return fmt.Errorf("it is in force, but the open pull requests could not be listed; the sweep will find them: %w", err)
 	}

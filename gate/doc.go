@@ -39,5 +39,6 @@
 // what was done already, and does the rest. show*.go render a decision for people.
 // alerts.go tells people what waits for them and what should not have happened.
 // sweep.go finds what no event told of, and asks GitHub to send again what did not
-// arrive.
+// arrive; standing.go finds by one list what differs about the pull requests that
+// stand open.
 package gate

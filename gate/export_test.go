@@ -3,8 +3,10 @@ package gate
 import (
 	"crypto/rand"
 	"errors"
+	"time"
 
 	"github.com/sallyport/sallyport/gate/ledger"
+	"github.com/sallyport/sallyport/rules"
 )
 
 // broken gives no random bytes.
@@ -24,3 +26,6 @@ func (g *Gate) BreakLedger() (mend func()) {
 	}
 	return func() { g.cfg.Ledger = before }
 }
+
+// LeftAlone is how long something held is left alone.
+func LeftAlone(key rules.WorkKey) time.Duration { return leftAlone(key) }

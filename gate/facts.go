@@ -228,12 +228,7 @@ func (g *Gate) members(ctx context.Context, at *place, policies rules.Policies, 
 
 // membersOf asks afresh who of some people is in the policies' teams.
 func (g *Gate) membersOf(ctx context.Context, at *place, policies rules.Policies, who []rules.Actor) error {
-	teams := map[string]rules.TeamID{}
-	for _, v := range []rules.PolicyVersion{policies.Repository, policies.Floor} {
-		for key, t := range v.Directory.Teams {
-			teams[key] = t.ID
-		}
-	}
+	teams := teamsOf(policies)
 	if len(teams) == 0 || len(who) == 0 {
 		return nil
 	}
@@ -249,6 +244,17 @@ func (g *Gate) membersOf(ctx context.Context, at *place, policies rules.Policies
 		}
 	}
 	return nil
+}
+
+// teamsOf are the teams that policies name.
+func teamsOf(policies rules.Policies) map[string]rules.TeamID {
+	teams := map[string]rules.TeamID{}
+	for _, v := range []rules.PolicyVersion{policies.Repository, policies.Floor} {
+		for key, t := range v.Directory.Teams {
+			teams[key] = t.ID
+		}
+	}
+	return teams
 }
 
 // unknownJobs are the green checks of GitHub Actions that nobody asked about yet.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -51,6 +52,8 @@ type pullData struct {
 	Looks int `json:"looks,omitzero"`
 
 	MergeCommit rules.SHA `json:"merge_commit,omitzero"`
+	// Read is when GitHub was asked for what it was judged by.
+	Read time.Time `json:"read,omitzero"`
 }
 
 // open reports whether it still waits for something.
@@ -108,7 +111,7 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 		return g.moved(ctx, at, p.Change.Repository.ID)
 	}
 	data := old
-	data.Number, data.State, data.Base, data.MergeCommit = int(work.Key.Number), p.State, p.Change.Base.Ref, p.MergeCommit
+	data.Number, data.State, data.Base, data.MergeCommit, data.Read = int(work.Key.Number), p.State, p.Change.Base.Ref, p.MergeCommit, p.Change.Now
 	if p.State != "open" {
 		// What was decided about it stays: a policy that it brought is judged by it.
 		return g.leave(ctx, work, pullSubject(at.id, data.Number, data.Head), "the pull request is "+p.State, func(tx *store.Tx) error {

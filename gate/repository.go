@@ -61,7 +61,7 @@ func (g *Gate) repository(ctx context.Context, work store.Work) error {
 		news = news || changed || seen.State != old.Files[path].State
 		alerts = append(alerts, found...)
 	}
-	pulls, err := g.lookAgain(ctx, at, news)
+	pulls, open, err := g.lookAgain(ctx, at, news)
 	if err != nil {
 		return err
 	}
@@ -87,6 +87,13 @@ func (g *Gate) repository(ctx context.Context, work store.Work) error {
 	policies, err := g.policiesOf(ctx, at, data.Files[rules.PolicyPath].State)
 	if err != nil {
 		return err
+	}
+	if !news { // else all of them are marked
+		stand, err := g.standing(ctx, at, policies, open)
+		if err != nil {
+			return err
+		}
+		pulls = append(pulls, stand...)
 	}
 	if policies.Repository.Policy != nil {
 		runs, err := g.waitingRuns(ctx, at)
@@ -352,11 +359,12 @@ func names(p *rules.Policy) (users []rules.Login, teams []string) {
 }
 
 // lookAgain are the open pull requests that have to be looked at: all of them after
-// the policy changed, else those that moved without an event.
-func (g *Gate) lookAgain(ctx context.Context, at *place, all bool) ([]rules.Mark, error) {
+// the policy changed, else those that moved without an event. It says too how many are
+// open.
+func (g *Gate) lookAgain(ctx context.Context, at *place, all bool) ([]rules.Mark, int, error) {
 	pulls, err := at.OpenPulls(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("listing the open pull requests of %s: %w", at.fullName, err)
+		return nil, 0, fmt.Errorf("listing the open pull requests of %s: %w", at.fullName, err)
 	}
 	priority := rules.PriorityHousekeeping
 	if all {
@@ -367,13 +375,13 @@ func (g *Gate) lookAgain(ctx context.Context, at *place, all bool) ([]rules.Mark
 		s, err := g.cfg.Store.Subject(ctx, pullKey(at.id, p.Number))
 		switch {
 		case err != nil && !errors.Is(err, store.ErrNotFound):
-			return nil, err
+			return nil, 0, err
 		case err == nil && !all && s.SHA == p.HeadSHA && !p.UpdatedAt.After(s.UpdatedAt):
 			continue
 		}
 		out = append(out, g.markAt(at, pullKey(at.id, p.Number), priority))
 	}
-	return out, nil
+	return out, len(pulls), nil
 }
 
 // siblings marks what is held in all repositories of an installation whose floor

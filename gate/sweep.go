@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"hash/fnv"
 	"log/slog"
 	"strconv"
 	"time"
@@ -13,8 +14,10 @@ import (
 )
 
 const (
-	// relook is how long a held pull request is left alone if no event names it.
+	// relook is how long what is held is left alone if no event names it. Of pull requests
+	// a list is read so often, and each is looked at whole after one to two times anew.
 	relook = 15 * time.Minute
+	anew   = 24 * time.Hour
 	// deliveriesKept is how long GitHub keeps deliveries, and for how long ours are
 	// remembered (https://docs.github.com/webhooks/testing-and-troubleshooting-webhooks/viewing-webhook-deliveries).
 	deliveriesKept = 3 * 24 * time.Hour
@@ -110,7 +113,7 @@ func (g *Gate) sweepHeld(ctx context.Context) error {
 		var marks []rules.Mark
 		for _, s := range subjects {
 			after = s.Key
-			if now.Sub(s.UpdatedAt) < relook {
+			if now.Sub(s.UpdatedAt) < leftAlone(s.Key) {
 				continue
 			}
 			r, err := g.cfg.Store.Repository(ctx, s.Key.Repository)
@@ -129,6 +132,17 @@ func (g *Gate) sweepHeld(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// leftAlone is how long something held is left alone. That of pull requests differs, so
+// that those which were judged together are not looked at together.
+func leftAlone(key rules.WorkKey) time.Duration {
+	if key.Kind != rules.WorkPullRequest {
+		return relook
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(key.String())) // cannot fail
+	return anew + time.Duration(h.Sum64()%uint64(anew))
 }
 
 func (g *Gate) mark(ctx context.Context, marks []rules.Mark) error {

@@ -72,6 +72,7 @@ func TestEveryMethodFitsTheDescription(t *testing.T) {
 		}},
 		{"PullsAt", func() error { _, err := r.PullsAt(ctx, head); return err }},
 		{"OpenPulls", func() error { _, err := r.OpenPulls(ctx); return err }},
+		{"Standing", func() error { _, err := r.Standing(ctx); return err }},
 		{"File", func() error { _, err := r.File(ctx, rules.PolicyPath, "main"); return err }},
 		{"PolicySteps", func() error {
 			s, err := r.PolicySteps(ctx, rules.PolicyPath, old, rules.SHA(w.repo.Head("main")))

@@ -121,7 +121,7 @@ func (r *Repository) WaitingRuns(ctx context.Context) ([]rules.RunID, error) {
 				ID rules.RunID `json:"id"`
 			} `json:"workflow_runs"`
 		}
-		more, err := r.get(ctx, fmt.Sprintf("actions/runs?status=waiting&exclude_pull_requests=true&per_page=100&page=%d", page), &list)
+		more, err := r.get(conditional(ctx), fmt.Sprintf("actions/runs?status=waiting&exclude_pull_requests=true&per_page=100&page=%d", page), &list)
 		if err != nil {
 			return nil, err
 		}

@@ -326,9 +326,21 @@ func TestPendingAndWaiting(t *testing.T) {
 	if err != nil || !slices.Equal(waiting, all) || sum(asked) != 3 {
 		t.Errorf("%d runs wait (%v), want %d, asking %v", len(waiting), err, len(all), asked)
 	}
+	// What is the same again is not sent again.
+	before := len(w.g.Requests())
+	waiting, err = w.orders.WaitingRuns(t.Context())
+	if err != nil || !slices.Equal(waiting, all) {
+		t.Errorf("asked again: %d runs wait (%v), want %d", len(waiting), err, len(all))
+	}
+	for _, q := range w.g.Requests()[before:] {
+		if q.Cost != 0 {
+			t.Errorf("asked again, %s?%s costs %d", q.Path, q.Query, q.Cost)
+		}
+	}
 	// GitHub lists a thousand: what it lists is given, and that it is not all is said.
-	w.replace("/actions/runs", `"total_count":230`, `"total_count":1001`)
-	if waiting, err := w.orders.WaitingRuns(t.Context()); err == nil || len(waiting) != 230 {
+	w.deploy(w.alice, "production")
+	w.replace("/actions/runs", `"total_count":231`, `"total_count":1001`)
+	if waiting, err := w.orders.WaitingRuns(t.Context()); err == nil || len(waiting) != 231 {
 		t.Errorf("of more than a thousand: %d, %v", len(waiting), err)
 	}
 }

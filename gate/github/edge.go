@@ -26,6 +26,7 @@ const (
 type (
 	housekeepingKey struct{}
 	cachedKey       struct{}
+	reducedKey      struct{}
 )
 
 // WithHousekeeping marks requests that nobody waits for: they are refused while
@@ -37,6 +38,12 @@ func WithHousekeeping(ctx context.Context) context.Context {
 // conditional lets a GET be answered from the cache if GitHub says that it holds.
 func conditional(ctx context.Context) context.Context {
 	return context.WithValue(ctx, cachedKey{}, false)
+}
+
+// reduced is [conditional] for what is large: of an answer that is kept only that is kept
+// which reduce gives, in the same form. Otherwise it would be too large to be kept.
+func reduced(ctx context.Context, reduce func(body []byte) ([]byte, error)) context.Context {
+	return context.WithValue(conditional(ctx), reducedKey{}, reduce)
 }
 
 // immutable lets a GET be answered from the cache without asking: for what is named
@@ -176,7 +183,14 @@ func (k keptAnswer) merge(ctx context.Context, c *Client, answer *http.Response,
 		}
 		return []byte(k.body)
 	case answer.StatusCode == http.StatusOK && k.key != "" && answer.Header.Get("Etag") != "":
-		text := append([]byte(answer.Header.Get("Link")+"\n"), body...)
+		keep := body
+		if reduce, ok := ctx.Value(reducedKey{}).(func([]byte) ([]byte, error)); ok {
+			var err error
+			if keep, err = reduce(body); err != nil {
+				return body // who asked says what is wrong with it
+			}
+		}
+		text := append([]byte(answer.Header.Get("Link")+"\n"), keep...)
 		if err := c.cfg.Cache.Cache(ctx, k.key, answer.Header.Get("Etag"), text, c.cfg.Now()); err != nil {
 			c.cfg.Log.WarnContext(ctx, "an answer cannot be kept", slog.Any("cause", err))
 		}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -103,7 +104,7 @@ func TestPrimaryLimit(t *testing.T) {
 
 // Doors come before sweeps.
 func TestHousekeeping(t *testing.T) {
-	for _, bucket := range []string{"core", "graphql"} {
+	for bucket, cost := range map[string]int{"core": 1, "graphql": 3} { // what one read takes
 		w := newWorld(t)
 		p := w.open(w.dave, "feature")
 		w.warm()
@@ -117,8 +118,8 @@ func TestHousekeeping(t *testing.T) {
 		}
 		sweep := github.WithHousekeeping(t.Context())
 		must(t, read(sweep))
-		w.inst.Spend(bucket, 1002)
-		must(t, read(sweep)) // 1001 left
+		w.inst.Spend(bucket, 1000+2*cost)
+		must(t, read(sweep))
 		must(t, read(sweep)) // 1000: a fifth
 		must(t, read(t.Context()))
 		limited(t, "a sweep below a fifth of "+bucket, read(sweep))
@@ -139,10 +140,16 @@ func TestCache(t *testing.T) {
 			r.Header.Del("Link") // GitHub need not repeat it
 		}
 	})
+	var first []github.OpenPull
 	for round := range 2 {
 		w.g.ForgetRequests()
 		list, err := w.orders.OpenPulls(t.Context())
 		must(t, err)
+		if round == 0 {
+			first = list
+		} else if !slices.Equal(list, first) {
+			t.Errorf("from the cache the list is %v, want %v", list, first)
+		}
 		if len(list) != 101 || list[0].BaseRef != "main" || !list[0].HeadSHA.Valid() || list[0].UpdatedAt.IsZero() {
 			t.Errorf("round %d: %d pull requests, the first %+v", round, len(list), list[0])
 		}
@@ -155,6 +162,10 @@ func TestCache(t *testing.T) {
 		}
 	}
 	for _, k := range w.cache.keys() {
+		// A store keeps nothing above a megabyte, and GitHub's pages have two.
+		if _, body, err := w.cache.Cached(t.Context(), k); err != nil || strings.Contains(k, "/pulls?") && len(body) > 100*200 {
+			t.Errorf("of %q %d bytes are kept (%v), want 200 for each pull request", k, len(body), err)
+		}
 		if !strings.HasPrefix(k, fmt.Sprintf("2 %d %d http", w.inst.ID, w.repo.ID)) {
 			t.Errorf("kept as %q, which does not name the installation and the repository", k)
 		}

@@ -372,6 +372,25 @@ type OpenPull struct {
 	UpdatedAt time.Time
 }
 
+// reducePulls leaves of a page of pull requests what an [OpenPull] tells: GitHub's own has
+// two megabytes.
+func reducePulls(body []byte) ([]byte, error) {
+	var list []struct {
+		Number int `json:"number"`
+		Head   struct {
+			SHA string `json:"sha"`
+		} `json:"head"`
+		Base struct {
+			Ref string `json:"ref"`
+		} `json:"base"`
+		UpdatedAt jsontext.Value `json:"updated_at"`
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, err
+	}
+	return json.Marshal(list)
+}
+
 // OpenPulls lists the open pull requests.
 func (r *Repository) OpenPulls(ctx context.Context) ([]OpenPull, error) {
 	rest, err := r.rest()
@@ -381,7 +400,7 @@ func (r *Repository) OpenPulls(ctx context.Context) ([]OpenPull, error) {
 	var out []OpenPull
 	o := &gh.PullRequestListOptions{State: "open", ListOptions: gh.ListOptions{PerPage: 100}}
 	for range maxPages {
-		list, answer, err := rest.PullRequests.List(conditional(ctx), r.owner, r.name, o)
+		list, answer, err := rest.PullRequests.List(reduced(ctx, reducePulls), r.owner, r.name, o)
 		if err != nil {
 			return nil, r.client.understand(ctx, err)
 		}

@@ -29,6 +29,7 @@ type Known struct {
 func Facts() []Known {
 	return []Known{
 		{ID: "graphql-checks"},
+		{ID: "graphql-rollup", Never: "the walk's token reads no commit statuses, which the rollup asks for"},
 		{ID: "graphql-run-id"},
 		{ID: "team-members-query"},
 		{ID: "review-author-can-push"},

@@ -132,6 +132,7 @@ func (c *call) graphql() (any, error) {
 		return obj{"errors": x.errors}, nil
 	}
 	x.points = max(1, (x.requests+50)/100)
+	c.spend("graphql", x.points-1) // one was taken before the query was read
 	root := x.query()
 	if op.Operation == ast.Mutation {
 		root = x.mutation()

@@ -1,6 +1,8 @@
 package githubtest
 
 import (
+	"cmp"
+	"errors"
 	"net/http"
 	"path"
 	"slices"
@@ -68,7 +70,6 @@ func (x *gqlRun) rateLimit() *gqlObject {
 		limit = 1_000_000
 	}
 	if w := g.windows["primary graphql "+x.c.caller.key()]; w != nil {
-		w.used += x.points - 1 // one was taken before the query was read
 		used, from = w.used, w.from
 	}
 	return &gqlObject{"RateLimit", gqlFields{
@@ -360,11 +361,15 @@ func (x *gqlRun) commit(r *Repository, c *gitCommit) *gqlObject {
 			}
 			var contexts []*gqlObject
 			for _, s := range all {
-				contexts = append(contexts, &gqlObject{"StatusContext", gqlFields{
-					"id": value(nodeID("StatusContext", s.id)), "context": value(s.context), "state": value(strings.ToUpper(s.state)), "creator": value(x.user(s.creator)),
-				}})
+				contexts = append(contexts, x.statusContext(s))
 			}
 			return &gqlObject{"Status", gqlFields{"id": value(nodeID("Status "+c.sha, r.ID)), "contexts": value(contexts)}}, nil
+		},
+		"statusCheckRollup": func(map[string]any) (any, error) {
+			if err := errors.Join(x.need("checks:read", r), x.need("statuses:read", r)); err != nil {
+				return nil, err
+			}
+			return x.rollup(r, c.sha), nil
 		},
 		"associatedPullRequests": func(args map[string]any) (any, error) {
 			if err := x.need("pull_requests:read", r); err != nil {
@@ -372,6 +377,38 @@ func (x *gqlRun) commit(r *Repository, c *gitCommit) *gqlObject {
 			}
 			return connection("PullRequestConnection", r.pullsOf(c.sha), x.pull)(args)
 		},
+	}}
+}
+
+func (x *gqlRun) statusContext(s *status) *gqlObject {
+	return &gqlObject{"StatusContext", gqlFields{
+		"id": value(nodeID("StatusContext", s.id)), "context": value(s.context), "state": value(strings.ToUpper(s.state)), "creator": value(x.user(s.creator)),
+		"createdAt": value(stamp(s.at)),
+	}}
+}
+
+// rollup is all latest check runs and statuses of a commit in one list; nil if there are
+// none.
+func (x *gqlRun) rollup(r *Repository, sha string) *gqlObject {
+	var all []*gqlObject
+	for _, s := range r.suitesOf(sha) {
+		seen := map[string]bool{}
+		for _, k := range slices.SortedFunc(slices.Values(s.runs), func(a, b *CheckRun) int { return cmp.Compare(b.ID, a.ID) }) {
+			if !seen[k.name] {
+				all = append(all, x.checkRun(k))
+			}
+			seen[k.name] = true
+		}
+	}
+	for _, s := range r.latestStatuses(sha) {
+		all = append(all, x.statusContext(s))
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return &gqlObject{"StatusCheckRollup", gqlFields{
+		"id": value(nodeID("StatusCheckRollup "+sha, r.ID)), "state": value(strings.ToUpper(r.rollup(sha))),
+		"contexts": connection("StatusCheckRollupContextConnection", all, func(o *gqlObject) *gqlObject { return o }),
 	}}
 }
 
@@ -680,7 +717,15 @@ func (x *gqlRun) checkRun(k *CheckRun) *gqlObject {
 	}
 	return &gqlObject{"CheckRun", gqlFields{
 		"id": value(nodeID("CheckRun", k.ID)), "databaseId": value(k.ID), "name": value(k.name), "externalId": value(textOrNil(k.externalID)),
-		"status": value(strings.ToUpper(k.status)), "conclusion": value(conclusion),
+		"status": value(strings.ToUpper(k.status)), "conclusion": value(conclusion), "completedAt": value(stampOrNil(k.completed)),
+		"checkSuite": lazy(func() any {
+			for _, s := range k.repo.suitesOf(k.sha) {
+				if slices.Contains(s.runs, k) {
+					return x.suite(s)
+				}
+			}
+			return (*gqlObject)(nil)
+		}),
 		"deployment": func(map[string]any) (any, error) {
 			if k.job == nil || k.job.deployment == nil {
 				return (*gqlObject)(nil), nil

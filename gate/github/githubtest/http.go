@@ -46,6 +46,7 @@ type call struct {
 	header http.Header
 	repo   *Repository
 	org    *Organization
+	more   int // what it takes of the primary limit beside the request itself
 }
 
 func (g *GitHub) handler() http.Handler {
@@ -216,6 +217,7 @@ func (c *call) run() (status int, body []byte, cost int) {
 	}
 	c.checkQuery()
 	v, err := c.route.serve(c)
+	cost += c.more
 	if err != nil {
 		status, body, _ = c.fail(err)
 		return status, body, cost

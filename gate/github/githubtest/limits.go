@@ -123,6 +123,16 @@ func (c *call) secondary(wait time.Duration) *Refusal {
 	return refuse(http.StatusForbidden, "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.")
 }
 
+// spend takes more of the primary limit than a request was admitted with.
+func (c *call) spend(bucket string, more int) {
+	c.more += more
+	key := "primary " + bucket + " " + c.caller.key()
+	if w := c.g.windows[key]; w != nil {
+		w.used += more
+		c.rateHeaders(bucket, key, w.used)
+	}
+}
+
 // refund gives back what a request cost of the primary limit: a 304 is free.
 func (c *call) refund(bucket string, cost int) {
 	key := "primary " + bucket + " " + c.caller.key()
