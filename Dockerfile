@@ -8,7 +8,9 @@
 # golang:1.26.8-bookworm; the version is that of .goreleaser.yaml, so that the program
 # is the same as in the release's archives.
 FROM --platform=$BUILDPLATFORM golang:1.26.8-bookworm@sha256:dc9ad6c05acc7a88e5b71bde60a5fe3bd4b9f0db209011711b464107438a8107 AS build
-ARG TARGETOS=linux TARGETARCH VERSION=
+ARG TARGETOS=linux
+ARG TARGETARCH
+ARG VERSION=
 ENV CGO_ENABLED=0 GOTOOLCHAIN=go1.26.8 GOFLAGS=-mod=readonly GOAMD64=v1 GOARM64=v8.0 GOWORK=off
 WORKDIR /src
 COPY go.mod go.sum ./

@@ -54,7 +54,7 @@ func (n *NotYet) Error() string {
 // Provider makes and ends the credentials of one target. It is safe for concurrent
 // use, and each call ends by itself after a time even where ctx does not.
 type Provider interface {
-	// Mint makes the credential of a lease that is on record already. Values are what
+	// Mint makes the credential of a lease that is on record already (or see [Inside]). Values are what
 	// the job gets, by the provider's own names; they are secret. Handle is what
 	// Revoke needs beside the lease, a secret that is kept sealed; nil if nothing. An
 	// error leaves open whether something was made: Revoke is called then.
