@@ -54,12 +54,8 @@ func (g *Gate) raise(ctx context.Context, at *place, policies rules.Policies, li
 		fresh = append(fresh, a)
 		g.cfg.Log.WarnContext(ctx, "alert", slog.String("repository", at.fullName), slog.String("environment", a.environment), slog.String("path", a.path),
 			slog.String("code", string(a.reason.Code)), slog.String("text", a.reason.Text))
-		payload := map[string]any{"code": a.reason.Code}
-		if a.path != "" {
-			payload["file"] = a.path
-		}
 		entries = append(entries, ledger.Entry{
-			Kind: ledger.KindAlert, Time: g.cfg.Now(), Payload: payload,
+			Kind: ledger.KindAlert, Time: g.cfg.Now(), Payload: alertPayload{Code: a.reason.Code, File: a.path},
 			Subject: ledger.Subject{Repository: at.id, SHA: a.reason.SHA, Environment: a.environment},
 		})
 	}

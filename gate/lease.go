@@ -397,7 +397,7 @@ func (g *Gate) endLease(ctx context.Context, l store.Lease) error {
 	now := g.cfg.Now()
 	subject := ledger.Subject{Repository: l.Repository, SHA: l.SHA, Run: l.Run, Attempt: l.Attempt, Environment: l.Environment, Key: "lease:" + l.ID}
 	if err == nil {
-		entry := ledger.Entry{Kind: ledger.KindOutcome, Time: now, Subject: subject, Decision: l.Decision, Payload: map[string]any{"outcome": "ended", "why": l.Why}}
+		entry := ledger.Entry{Kind: ledger.KindOutcome, Time: now, Subject: subject, Decision: l.Decision, Payload: outcomePayload{Outcome: "ended", Why: l.Why}}
 		werr := g.write(ctx, []ledger.Entry{entry}, func(tx *store.Tx) error { return tx.EndLease(l.ID, now) })
 		if errors.Is(werr, store.ErrNotFound) {
 			return nil // somebody else ended it too

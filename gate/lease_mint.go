@@ -59,14 +59,14 @@ func (g *Gate) mint(ctx context.Context, m minting) (jobs.Given, error) {
 	decision := g.decisionEntry(m.judged)
 	maps.Copy(decision.Personal, m.personal)
 	subject := m.judged.keyed("lease:" + id)
-	payload := map[string]any{"kind": "mint", "target": row.Target, "deadline": row.Deadline}
+	payload := effectPayload{Deadline: row.Deadline, Kind: "mint", Target: row.Target}
 	if m.unattended {
-		payload["access"] = "unattended"
+		payload.Access = "unattended"
 	}
 	effect := ledger.Entry{Kind: ledger.KindEffect, Time: now, Subject: subject, Decision: row.Decision, Payload: payload, Personal: m.personal}
 	made := []ledger.Entry{decision, effect}
 	outcome := func() ledger.Entry {
-		return ledger.Entry{Kind: ledger.KindOutcome, Time: g.cfg.Now(), Subject: subject, Decision: row.Decision, Payload: map[string]any{"outcome": "given"}}
+		return ledger.Entry{Kind: ledger.KindOutcome, Time: g.cfg.Now(), Subject: subject, Decision: row.Decision, Payload: outcomePayload{Outcome: "given"}}
 	}
 	give := func(tx *store.Tx, handle []byte) error {
 		if err := tx.GiveLease(id, handle); err != nil || m.look == nil {

@@ -320,7 +320,7 @@ func (g *Gate) leave(ctx context.Context, work store.Work, subject ledger.Subjec
 	for _, e := range planned {
 		at := subject
 		at.Key = e.Key
-		entries = append(entries, ledger.Entry{Kind: ledger.KindOutcome, Time: now, Subject: at, Decision: e.Decision, Payload: map[string]any{"outcome": "not needed any more"}, Personal: map[string]any{"result": effectResult{Why: why}}})
+		entries = append(entries, ledger.Entry{Kind: ledger.KindOutcome, Time: now, Subject: at, Decision: e.Decision, Payload: outcomePayload{Outcome: "not needed any more"}, Personal: map[string]any{"result": effectResult{Why: why}}})
 	}
 	return g.write(ctx, entries, func(tx *store.Tx) error {
 		for _, e := range planned {

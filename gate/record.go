@@ -60,12 +60,12 @@ type task struct {
 
 // effectResult is what an effect made. It is stored with the effect.
 type effectResult struct {
-	Kind    string           `json:"kind,omitzero"`
-	Review  rules.ReviewID   `json:"review,omitzero"`
 	Check   rules.CheckRunID `json:"check,omitzero"`
 	Comment int64            `json:"comment,omitzero"`
-	Merge   rules.SHA        `json:"merge,omitzero"`
 	Digest  string           `json:"digest,omitzero"`
+	Kind    string           `json:"kind,omitzero"`
+	Merge   rules.SHA        `json:"merge,omitzero"`
+	Review  rules.ReviewID   `json:"review,omitzero"`
 	// Why says why GitHub refused it.
 	Why string `json:"why,omitzero"`
 }
@@ -171,7 +171,7 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 			fresh[e.key] = true
 			tried[e.key] = attempt{attempts: 1}
 			entries = append(entries, ledger.Entry{
-				Kind: ledger.KindEffect, Time: now, Subject: t.of(e).keyed(e.key), Decision: t.of(e).id, Payload: map[string]any{"kind": e.kind},
+				Kind: ledger.KindEffect, Time: now, Subject: t.of(e).keyed(e.key), Decision: t.of(e).id, Payload: effectPayload{Kind: e.kind},
 			})
 		case err != nil:
 			return nil, err
@@ -371,9 +371,9 @@ func (g *Gate) decisionEntry(j judged) ledger.Entry {
 	slices.Sort(codes)
 	return ledger.Entry{
 		Kind: ledger.KindDecision, Time: g.cfg.Now(), Subject: j.subject, Decision: j.id,
-		Payload: map[string]any{
-			"verdict": j.decision.Verdict, "codes": slices.Compact(codes), "environments": j.decision.Environments, "observe": j.decision.Observe,
-			"policy": j.policies.Repository.Policy.Digest(), "floor": j.policies.Floor.Policy.Digest(),
+		Payload: decisionPayload{
+			Codes: slices.Compact(codes), Environments: j.decision.Environments, Floor: j.policies.Floor.Policy.Digest(), Observe: j.decision.Observe,
+			Policy: j.policies.Repository.Policy.Digest(), Verdict: j.decision.Verdict,
 		},
 		Personal: map[string]any{"decision": j.decision},
 	}
@@ -381,7 +381,7 @@ func (g *Gate) decisionEntry(j judged) ledger.Entry {
 
 // outcome is what became of an effect as it is recorded.
 func (t *task) outcome(j *judged, key, outcome string, result effectResult) ledger.Entry {
-	e := ledger.Entry{Kind: ledger.KindOutcome, Time: t.g.cfg.Now(), Subject: j.keyed(key), Decision: j.id, Payload: map[string]any{"outcome": outcome}}
+	e := ledger.Entry{Kind: ledger.KindOutcome, Time: t.g.cfg.Now(), Subject: j.keyed(key), Decision: j.id, Payload: outcomePayload{Outcome: outcome}}
 	if result != (effectResult{}) {
 		e.Personal = map[string]any{"result": result}
 	}

@@ -309,7 +309,7 @@ func (g *Gate) bringIntoForce(ctx context.Context, at *place, p store.Policy) er
 func policyEntry(p store.Policy) ledger.Entry {
 	return ledger.Entry{
 		Kind: ledger.KindPolicy, Time: p.Since, Subject: ledger.Subject{Repository: p.Repository, SHA: p.Commit},
-		Payload: map[string]any{"file": p.Path, "version": p.Version, "deleted": p.Deleted, "blob": p.Blob, "arrival": p.Arrival},
+		Payload: policyPayload{Arrival: p.Arrival, Blob: p.Blob, Deleted: p.Deleted, File: p.Path, Version: p.Version},
 	}
 }
 

@@ -71,12 +71,24 @@ func median(x []float64) float64 {
 	return x[len(x)/2]
 }
 
+// decided is a payload like that of a decision.
+type decided struct {
+	Codes        []string `json:"codes"`
+	Decision     string   `json:"decision"`
+	Environments []string `json:"environments"`
+	Facts        string   `json:"facts"`
+	Policy       string   `json:"policy"`
+	Verdict      string   `json:"verdict"`
+}
+
 // sized is an entry of about 600 bytes.
 func sized(n int) ledger.Entry {
 	e := entry(n)
 	e.Personal = nil
-	e.Payload = map[string]any{"verdict": "wait", "environments": []string{"production"}, "codes": []string{"SP101", "SP202", "SP303"},
-		"policy": fmt.Sprintf("%064x", n), "facts": fmt.Sprintf("%064x", n+1), "decision": fmt.Sprintf("%0180x", n+2)}
+	e.Payload = decided{
+		Codes: []string{"SP101", "SP202", "SP303"}, Decision: fmt.Sprintf("%0180x", n+2), Environments: []string{"production"},
+		Facts: fmt.Sprintf("%064x", n+1), Policy: fmt.Sprintf("%064x", n), Verdict: "wait",
+	}
 	return e
 }
 

@@ -1,0 +1,44 @@
+package gate
+
+import (
+	"time"
+
+	"github.com/sallyport/sallyport/rules"
+)
+
+// What the ledger's entries hold in clear. The members stand in their names' order, in
+// which canonical JSON has them: then nothing has to be sorted. Members may be added and
+// keep their meaning.
+type (
+	decisionPayload struct {
+		Codes        []string      `json:"codes"`
+		Environments []string      `json:"environments"`
+		Floor        string        `json:"floor"`
+		Observe      bool          `json:"observe"`
+		Policy       string        `json:"policy"`
+		Verdict      rules.Verdict `json:"verdict"`
+	}
+	// effectPayload is of something that is about to be done at GitHub, or made.
+	effectPayload struct {
+		Access   string    `json:"access,omitzero"`
+		Deadline time.Time `json:"deadline,omitzero"`
+		Kind     string    `json:"kind"`
+		Target   string    `json:"target,omitzero"`
+	}
+	// outcomePayload is what became of an effect.
+	outcomePayload struct {
+		Outcome string `json:"outcome"`
+		Why     string `json:"why,omitzero"`
+	}
+	alertPayload struct {
+		Code rules.Code `json:"code"`
+		File string     `json:"file,omitzero"`
+	}
+	policyPayload struct {
+		Arrival string    `json:"arrival"`
+		Blob    rules.SHA `json:"blob"`
+		Deleted bool      `json:"deleted"`
+		File    string    `json:"file"`
+		Version int64     `json:"version"`
+	}
+)
