@@ -111,7 +111,7 @@ func (w *world) calm(most time.Duration) {
 			continue
 		}
 		quiet = 0
-		if err := w.gate.Reconcile(w.t.Context(), work); err != nil {
+		if err := w.next().Reconcile(w.t.Context(), work); err != nil {
 			w.t.Logf("%s: %v", work.Key, err)
 			must(w.t, w.store.Fail(w.t.Context(), work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 
 	"github.com/sallyport/sallyport/gate/github"
@@ -57,9 +56,7 @@ func (g *Gate) readInstallation(ctx context.Context, id rules.InstallationID) er
 			slog.Int64("installation", int64(id)), slog.Int64("account", int64(row.Account)), slog.String("login", string(row.Login)))
 		return fmt.Errorf("installation %d is on account %d: %w", id, row.Account, errNotServed)
 	}
-	if old, err := g.cfg.Store.Installation(ctx, id); err == nil && !maps.Equal(old.Permissions, row.Permissions) {
-		g.cfg.GitHub.ForgetTokens(id)
-	}
+	g.cfg.GitHub.Granted(id, row.Permissions)
 	before, err := g.cfg.Store.Repositories(ctx, id)
 	if err != nil {
 		return err

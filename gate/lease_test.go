@@ -104,7 +104,7 @@ func (d *deployment) jobToken(change ...func(*rules.JobToken)) rules.JobToken {
 
 func (w *world) lease(d *deployment, credential string, change ...func(*rules.JobToken)) (jobs.Given, string) {
 	w.t.Helper()
-	given, err := w.gate.Lease(w.t.Context(), d.jobToken(change...), credential)
+	given, err := w.next().Lease(w.t.Context(), d.jobToken(change...), credential)
 	var refused *jobs.Refusal
 	switch {
 	case err == nil:

@@ -21,7 +21,7 @@ func (w *world) stumble() {
 			w.clock.Advance(time.Second)
 			continue
 		}
-		if err := w.gate.Reconcile(w.t.Context(), work); err != nil {
+		if err := w.next().Reconcile(w.t.Context(), work); err != nil {
 			must(w.t, w.store.Fail(w.t.Context(), work.Key, work.Lease, err, w.clock.Now().Add(time.Hour), time.Time{}))
 		}
 	}

@@ -69,6 +69,7 @@ func (g *Gate) place(ctx context.Context, work store.Work) (*place, error) {
 	if err != nil || in.State != installationActive || !g.owners[in.Account] {
 		return nil, fmt.Errorf("installation %d is %q: %w", repo.Installation, in.State, errNotServed)
 	}
+	g.cfg.GitHub.Granted(in.ID, in.Permissions)
 	var data installationData
 	if s, err := g.cfg.Store.Subject(ctx, rules.WorkKey{Kind: rules.WorkInstallation, Number: int64(in.ID)}); err == nil {
 		if err := json.Unmarshal(s.Data, &data); err != nil {

@@ -157,7 +157,7 @@ func (s *story) now() error {
 			return nil
 		}
 		if err == nil {
-			err = s.gate.Reconcile(s.t.Context(), work)
+			err = s.next().Reconcile(s.t.Context(), work)
 		}
 		if err == nil {
 			err = s.g.Settle(s.t.Context())

@@ -63,6 +63,9 @@ type world struct {
 	where  store.Config
 	key    ledger.Key
 	gate   *gate.Gate
+	// peers are more replicas over the same PostgreSQL; turn counts whose it is.
+	peers []*gate.Gate
+	turn  int
 	hook   *httptest.Server
 }
 
@@ -135,6 +138,9 @@ func newWorld(t testing.TB, policy string, options ...option) *world {
 	}
 	w.gate, err = gate.New(t.Context(), cfg)
 	must(t, err)
+	if where.URL != "" {
+		w.peers = []*gate.Gate{w.replica(cfg, string(where.URL)), w.replica(cfg, string(where.URL))}
+	}
 	h, err := webhook.New(webhook.Config{
 		Secrets: []webhook.Secret{secret}, App: rules.AppID(w.app.ID), Bot: w.gate.App().Bot.ID, Store: w.store, Now: w.clock.Now,
 		Waits: func(ctx context.Context, c webhook.Check) bool { return w.gate.Waits(ctx, c.Repository, c.SHA, c.Name) },
@@ -179,6 +185,13 @@ func (w *world) adopt(name string) {
 	}
 }
 
+// next is the replica whose turn it is: on PostgreSQL each work is another one's than
+// the work before.
+func (w *world) next() *gate.Gate {
+	w.turn++
+	return append([]*gate.Gate{w.gate}, w.peers...)[w.turn%(len(w.peers)+1)]
+}
+
 // settle does all work there is until no event and no work is left. The clock goes
 // on for what waits a moment.
 func (w *world) settle() {
@@ -203,7 +216,7 @@ func (w *world) settle() {
 			continue
 		}
 		quiet = 0
-		if err := w.gate.Reconcile(ctx, work); err != nil {
+		if err := w.next().Reconcile(ctx, work); err != nil {
 			w.t.Logf("%s: %v", work.Key, err)
 			must(w.t, w.store.Fail(ctx, work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -93,6 +94,7 @@ type Client struct {
 	mu      sync.Mutex
 	self    *App
 	handles map[handleKey]*handle
+	granted map[rules.InstallationID]map[string]string // what each may do, as last heard
 	budgets map[rules.InstallationID]*budget
 	// plainChecks says until when an installation's checks are read by REST, since
 	// GitHub did not give them by GraphQL.
@@ -158,7 +160,7 @@ func newClient(cfg Config) (*Client, error) {
 	if before, ok := strings.CutSuffix(cfg.BaseURL, "/api/v3"); ok {
 		graphql = before + "/api/graphql"
 	}
-	return &Client{cfg: cfg, base: base, graphql: graphql, handles: map[handleKey]*handle{}, budgets: map[rules.InstallationID]*budget{}, plainChecks: map[rules.InstallationID]time.Time{}}, nil
+	return &Client{cfg: cfg, base: base, graphql: graphql, handles: map[handleKey]*handle{}, granted: map[rules.InstallationID]map[string]string{}, budgets: map[rules.InstallationID]*budget{}, plainChecks: map[rules.InstallationID]time.Time{}}, nil
 }
 
 func loopback(host string) bool {
@@ -232,11 +234,20 @@ func (c *Client) forget(in rules.InstallationID, repository rules.RepositoryID) 
 	delete(c.handles, handleKey{in, repository})
 }
 
-// ForgetTokens drops the tokens of an installation: what it may do was changed, and a
-// token may do for an hour what was so when it was made.
-func (c *Client) ForgetTokens(in rules.InstallationID) {
+// Granted says what an installation may do. Where that is something else than before, its
+// tokens are dropped: one may do for an hour what was so when it was made. Each replica
+// learns it from the store that they share, since the event comes to one of them.
+func (c *Client) Granted(in rules.InstallationID, permissions map[string]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	before, known := c.granted[in]
+	if known && maps.Equal(before, permissions) {
+		return
+	}
+	c.granted[in] = maps.Clone(permissions)
+	if !known {
+		return
+	}
 	for key := range c.handles {
 		if key.installation == in {
 			delete(c.handles, key)

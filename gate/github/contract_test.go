@@ -142,7 +142,10 @@ func TestEveryMethodFitsTheDescription(t *testing.T) {
 			_, _, err := r.Arrivals(ctx, "main", old, []github.RangeCommit{{Commit: rules.Commit{SHA: rules.SHA(w.repo.Head("main"))}}})
 			return err
 		}},
-		{"ForgetTokens", func() error { c.ForgetTokens(rules.InstallationID(w.inst.ID)); return nil }},
+		{"Granted", func() error {
+			c.Granted(rules.InstallationID(w.inst.ID), map[string]string{"contents": "read"})
+			return nil
+		}},
 	}
 	calls = append(calls, deployCalls(t)...)
 	// The last installation event is what there is to deliver.
