@@ -191,7 +191,7 @@ func (k keptAnswer) merge(ctx context.Context, c *Client, answer *http.Response,
 			}
 		}
 		text := append([]byte(answer.Header.Get("Link")+"\n"), keep...)
-		if err := c.cfg.Cache.Cache(ctx, k.key, answer.Header.Get("Etag"), text, c.cfg.Now()); err != nil {
+		if err := c.cfg.Cache.Cache(ctx, k.key, answer.Header.Get("Etag"), text, c.cfg.Now()); err != nil && ctx.Err() == nil {
 			c.cfg.Log.WarnContext(ctx, "an answer cannot be kept", slog.Any("cause", err))
 		}
 	}
