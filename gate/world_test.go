@@ -66,7 +66,7 @@ type world struct {
 	// peers are more replicas over the same PostgreSQL; turn counts whose it is.
 	peers []*gate.Gate
 	turn  int
-	hook   *httptest.Server
+	hook  *httptest.Server
 }
 
 // inProcess reads migrations in the test's own process.
