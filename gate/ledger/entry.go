@@ -297,7 +297,7 @@ func validName(s string) bool {
 
 // canonical encodes a value as RFC 8785 says. Strings are shown to look, if it is
 // not nil, members' names with member set.
-func canonical(v any, look func(text string, member bool) error) (jsontext.Value, error) {
+func canonical(v any, look func(text []byte, member bool) error) (jsontext.Value, error) {
 	raw, err := json.Marshal(v, json.Deterministic(true))
 	if err != nil {
 		return nil, err
@@ -312,7 +312,7 @@ func canonical(v any, look func(text string, member bool) error) (jsontext.Value
 // whether it is plain: as RFC 8785 wants it already. It gives up at what needs more
 // than a look at the bytes: escapes, names beyond ASCII or out of order, and numbers
 // that are not small and whole.
-func inspect(raw []byte, look func(text string, member bool) error) (plain bool, err error) {
+func inspect(raw []byte, look func(text []byte, member bool) error) (plain bool, err error) {
 	if bytes.IndexByte(raw, '\\') >= 0 {
 		return false, nil
 	}
@@ -341,7 +341,7 @@ func inspect(raw []byte, look func(text string, member bool) error) (plain bool,
 				before[depth] = text
 			}
 			if look != nil {
-				if err := look(string(text), member); err != nil {
+				if err := look(text, member); err != nil {
 					return false, err
 				}
 			}
@@ -372,7 +372,7 @@ func ascii(s []byte) bool {
 
 // recanonical brings JSON into the form of RFC 8785. That form has no room for
 // large numbers, and they are refused rather than rounded.
-func recanonical(raw []byte, look func(text string, member bool) error) (jsontext.Value, error) {
+func recanonical(raw []byte, look func(text []byte, member bool) error) (jsontext.Value, error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(raw))
 	for {
 		tok, err := d.ReadToken()
@@ -393,7 +393,7 @@ func recanonical(raw []byte, look func(text string, member bool) error) (jsontex
 				continue
 			}
 			kind, n := d.StackIndex(d.StackDepth())
-			if err := look(tok.String(), kind == '{' && n%2 == 1); err != nil {
+			if err := look([]byte(tok.String()), kind == '{' && n%2 == 1); err != nil {
 				return nil, err
 			}
 		default: // nothing to look at

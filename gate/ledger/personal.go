@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -93,11 +94,11 @@ func Erase(tx EraseTx, index int64, names ...string) error {
 }
 
 // impersonal refuses what looks like personal data in clear.
-func impersonal(text string, member bool) error {
-	if member && personalMember(text) {
+func impersonal(text []byte, member bool) error {
+	if member && personalMember(string(text)) {
 		return fmt.Errorf("the member %q is of a person: it belongs into Personal", text)
 	}
-	if hasAddress(text) {
+	if bytes.IndexByte(text, '@') >= 0 && hasAddress(string(text)) {
 		return fmt.Errorf("%q has an e-mail address in it: it belongs into Personal", text)
 	}
 	return nil
@@ -124,9 +125,6 @@ func personalMember(name string) bool {
 // hasAddress finds what looks like an e-mail address: something, an at sign, and a
 // host with a dot. A team (@acme/sre) is none.
 func hasAddress(s string) bool {
-	if strings.IndexByte(s, '@') < 0 {
-		return false
-	}
 	for i, c := range s {
 		if c != '@' || i == 0 {
 			continue
