@@ -1,4 +1,4 @@
-# The server, sallyport-app: one static program and the public certificate authorities.
+# The server, sallyport-app: one static program, the public certificate authorities and the licence.
 #
 #   docker build --tag sallyport-app .
 #
@@ -21,6 +21,7 @@ RUN GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflag
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /sallyport-app /sallyport-app
+COPY LICENSE /LICENSE
 USER 65532:65532
 ENV SALLYPORT_LISTEN=0.0.0.0:8080
 EXPOSE 8080
