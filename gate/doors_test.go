@@ -291,3 +291,37 @@ func TestEffectsEndWithTheirHead(t *testing.T) {
 		t.Errorf("%d effects are still to be done: %+v", len(left), left)
 	}
 }
+
+// A wish that GitHub does not take keeps no other delivery from being sent again.
+func TestRedeliveryGoesOn(t *testing.T) {
+	w := newWorld(t, noMerge)
+	w.app.Fate(func(githubtest.Event) githubtest.Fate { return githubtest.Fate{Lose: true} })
+	w.open(w.agent, "writer/lost", map[string]string{"docs/a.md": "x\n"})
+	w.app.Fate(nil)
+	lost := 0
+	for _, d := range w.app.Deliveries() {
+		if d.Code/100 != 2 {
+			lost++
+		}
+	}
+	w.clock.Advance(31 * time.Second)
+	w.g.Fail(githubtest.Fault{Kind: githubtest.ServerError, Method: "POST", Path: "/app/hook/deliveries/*/attempts"})
+	if err := w.gate.Sweep(t.Context()); err == nil {
+		t.Error("a sweep that could not ask for everything says nothing")
+	}
+	again := func() (n int) {
+		for _, d := range w.app.Deliveries() {
+			if d.Redelivery {
+				n++
+			}
+		}
+		return n
+	}
+	if n := again(); lost < 3 || n != lost-1 {
+		t.Errorf("%d of %d lost deliveries were asked for, want all but one", n, lost)
+	}
+	must(t, w.gate.Sweep(t.Context()))
+	if n := again(); n != lost {
+		t.Errorf("%d of %d after the next sweep", n, lost)
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"hash/fnv"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,7 +26,9 @@ const (
 	// maxRedeliver bounds how many deliveries one sweep asks for, maxAttempts how often
 	// one is asked for: what is refused for what it is would be refused for ever.
 	maxRedeliver = 200
-	maxAttempts  = 20
+	// maxUnasked is of how many of them GitHub may fail to take the wish in one sweep.
+	maxUnasked  = 10
+	maxAttempts = 20
 )
 
 // sweeps has a sweep made now and then, until ctx ends.
@@ -189,21 +193,29 @@ func (g *Gate) redeliver(ctx context.Context) error {
 	// Newest first: of what was seen before a page failed, an attempt that arrived was
 	// seen before those that did not.
 	asked := 0
-	for guid, f := range failed {
+	var unasked []error
+	for _, guid := range slices.SortedFunc(maps.Keys(failed), func(a, b string) int { return failed[a].first.Compare(failed[b].first) }) {
+		f := failed[guid]
 		if arrived[guid] || f.attempts > maxAttempts {
 			continue
 		}
 		from = earlier(from, f.first)
-		if asked++; asked > maxRedeliver {
+		if asked++; asked > maxRedeliver || len(unasked) > maxUnasked {
 			continue
 		}
 		var refused *github.Refused
-		if err := g.cfg.GitHub.Redeliver(ctx, f.newest); err != nil && !errors.Is(err, github.ErrNotFound) && !errors.As(err, &refused) {
+		var limited *github.RateLimited
+		switch err := g.cfg.GitHub.Redeliver(ctx, f.newest); {
+		case errors.As(err, &limited) || ctx.Err() != nil:
 			return err
+		case err != nil && !errors.Is(err, github.ErrNotFound) && !errors.As(err, &refused):
+			// The others do not wait for this one: the next sweep asks again.
+			unasked = append(unasked, err)
+			continue
 		}
 		g.cfg.Log.InfoContext(ctx, "asked GitHub to send a delivery again", slog.String("delivery", guid), slog.Int("attempts", f.attempts))
 	}
-	if err != nil {
+	if err = errors.Join(append(unasked, err)...); err != nil {
 		return err // the next sweep begins where this one did
 	}
 	return g.cfg.Store.SetSetting(ctx, redeliverSetting, strconv.AppendInt(nil, from.Add(-time.Minute).Unix(), 10), now)
