@@ -329,12 +329,21 @@ func (s *scene) deploy(ctx context.Context, p *place, yes bool) error {
 	if yes {
 		button, want = "approve", "in_progress"
 	}
-	if err := check.Click(s.bob, button); err != nil {
-		return err
-	}
+	pressed := ""
 	if err := until(ctx, patience, fmt.Sprintf("run %d is %s after %s", run.ID, want, button), func() (bool, error) {
 		status, _ := job.Status()
-		return status == want, nil
+		if status == want {
+			return true, nil
+		}
+		// What it brings may turn out to be something else once the release before it is
+		// known to have ended. A click was for what was shown then: bob reads it, and
+		// presses again.
+		now := p.repo.CheckRun(sha, "sallyport / production")
+		if see := now.See(); see.ExternalID != pressed && len(see.Actions) > 0 && status == "waiting" {
+			pressed = see.ExternalID
+			return false, now.Click(s.bob, button)
+		}
+		return false, nil
 	}); err != nil {
 		return err
 	}
