@@ -40,8 +40,7 @@ type minting struct {
 // mint puts a lease on record, has the credential made, and hands it out. After an error
 // that is [store.ErrAlready] or [store.ErrTooMany] nothing is on record.
 func (g *Gate) mint(ctx context.Context, m minting) (jobs.Given, error) {
-	row := m.row
-	provider := g.cfg.Keys.Providers[row.Target]
+	provider := g.cfg.Keys.Providers[m.row.Target]
 	if provider == nil {
 		return jobs.Given{}, &jobs.Refusal{Status: http.StatusForbidden, Code: "no-provider", Text: "The server has nothing that makes credentials for this target."}
 	}
@@ -49,6 +48,7 @@ func (g *Gate) mint(ctx context.Context, m minting) (jobs.Given, error) {
 	if _, err := rand.Read(raw[:]); err != nil {
 		return jobs.Given{}, err
 	}
+	row := &m.row
 	id, secret := hex.EncodeToString(raw[:16]), hex.EncodeToString(raw[16:])
 	sum := sha256.Sum256([]byte(secret))
 	now := g.cfg.Now()
@@ -58,84 +58,104 @@ func (g *Gate) mint(ctx context.Context, m minting) (jobs.Given, error) {
 	}
 	decision := g.decisionEntry(m.judged)
 	maps.Copy(decision.Personal, m.personal)
-	subject := m.judged.keyed("lease:" + id)
 	payload := effectPayload{Deadline: row.Deadline, Kind: "mint", Target: row.Target}
 	if m.unattended {
 		payload.Access = "unattended"
 	}
-	effect := ledger.Entry{Kind: ledger.KindEffect, Time: now, Subject: subject, Decision: row.Decision, Payload: payload, Personal: m.personal}
-	made := []ledger.Entry{decision, effect}
-	outcome := func() ledger.Entry {
-		return ledger.Entry{Kind: ledger.KindOutcome, Time: g.cfg.Now(), Subject: subject, Decision: row.Decision, Payload: outcomePayload{Outcome: "given"}}
+	effect := ledger.Entry{Kind: ledger.KindEffect, Time: now, Subject: m.judged.keyed("lease:" + id), Decision: row.Decision, Payload: payload, Personal: m.personal}
+	have := g.mintOutside
+	if _, inside := provider.(broker.Inside); inside {
+		have = g.mintInside
 	}
-	give := func(tx *store.Tx, handle []byte) error {
-		if err := tx.GiveLease(id, handle); err != nil || m.look == nil {
+	values, err := have(ctx, &m, provider, []ledger.Entry{decision, effect})
+	if err != nil {
+		return jobs.Given{}, err
+	}
+	g.cfg.Log.InfoContext(ctx, "credential given", slog.String("repository", m.fullName), slog.String("environment", row.Environment), slog.String("credential", row.Credential),
+		slog.String("lease", id), slog.Int64("person", int64(row.Person)), slog.Time("until", row.Deadline), slog.String("decision", row.Decision))
+	return jobs.Given{ID: id, Secret: secret, Credential: row.Credential, Environment: row.Environment, ExpiresAt: row.Deadline, Values: values}, nil
+}
+
+// mintInside has a credential made that is none before somebody has it, and puts all of
+// it on record together. One that cannot be made is made as if it were outside: then the
+// failure is on record, too.
+func (g *Gate) mintInside(ctx context.Context, m *minting, provider broker.Provider, entries []ledger.Entry) (map[string]string, error) {
+	values, handle, err := g.makeCredential(ctx, m, provider)
+	if err == nil {
+		handle, err = g.cfg.Keys.Seal("lease "+m.row.ID, handle) // even nothing: a lease without one is being made
+	}
+	if err != nil {
+		return g.mintOutside(ctx, m, provider, entries)
+	}
+	err = g.write(ctx, append(entries, g.givenEntry(m)), func(tx *store.Tx) error {
+		if err := tx.AddLease(m.row); err != nil {
 			return err
 		}
-		look := *m.look
-		look.Due = g.cfg.Now().Add(releasePause)
-		return tx.Mark(look, g.cfg.Now())
-	}
-	given := func(values map[string]string) (jobs.Given, error) {
-		g.cfg.Log.InfoContext(ctx, "credential given", slog.String("repository", m.fullName), slog.String("environment", row.Environment), slog.String("credential", row.Credential),
-			slog.String("lease", id), slog.Int64("person", int64(row.Person)), slog.Time("until", row.Deadline), slog.String("decision", row.Decision))
-		return jobs.Given{ID: id, Secret: secret, Credential: row.Credential, Environment: row.Environment, ExpiresAt: row.Deadline, Values: values}, nil
-	}
-	if _, inside := provider.(broker.Inside); inside {
-		limited, cancel := context.WithTimeout(ctx, store.MintTime-5*time.Second)
-		values, handle, err := provider.Mint(limited, m.lease(row))
-		cancel()
-		if err == nil {
-			handle, err = g.cfg.Keys.Seal("lease "+id, handle) // even nothing: an empty one is being made
-		}
-		if err == nil {
-			// Nobody has it before all of it is on record.
-			err = g.write(ctx, append(made, outcome()), func(tx *store.Tx) error {
-				if err := tx.AddLease(row); err != nil {
-					return err
-				}
-				return give(tx, handle)
-			})
-			if err != nil {
-				return jobs.Given{}, fmt.Errorf("putting a lease on record: %w", err)
-			}
-			return given(values)
-		}
-		// Below it is tried once more, and a failure is recorded.
-	}
-	err := g.write(ctx, made, func(tx *store.Tx) error { return tx.AddLease(row) })
+		return g.giveLease(tx, m, handle)
+	})
 	if err != nil {
-		return jobs.Given{}, fmt.Errorf("putting a lease on record: %w", err)
+		return nil, fmt.Errorf("putting a lease on record: %w", err)
 	}
-	// It counts from when the lease was made: writing it down may have taken long.
-	limited, cancel := context.WithTimeout(ctx, store.MintTime-5*time.Second-g.cfg.Now().Sub(now))
-	values, handle, err := provider.Mint(limited, m.lease(row))
-	cancel()
+	return values, nil
+}
+
+// mintOutside puts a lease on record, has the credential made, and records that it was.
+func (g *Gate) mintOutside(ctx context.Context, m *minting, provider broker.Provider, entries []ledger.Entry) (map[string]string, error) {
+	row := &m.row
+	err := g.write(ctx, entries, func(tx *store.Tx) error { return tx.AddLease(*row) })
+	if err != nil {
+		return nil, fmt.Errorf("putting a lease on record: %w", err)
+	}
+	values, handle, err := g.makeCredential(ctx, m, provider)
 	// From here on it must be ended or recorded, whoever went away.
 	keep, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
 	if err != nil {
-		_ = g.revoke(keep, row, "it could not be made") // it is tried again
-		return jobs.Given{}, fmt.Errorf("making the credential %q: %w", row.Credential, err)
+		_ = g.revoke(keep, *row, "it could not be made") // it is tried again
+		return nil, fmt.Errorf("making the credential %q: %w", row.Credential, err)
 	}
-	sealed, err := g.cfg.Keys.Seal("lease "+id, handle)
+	sealed, err := g.cfg.Keys.Seal("lease "+row.ID, handle)
 	if err == nil {
 		row.Handle = sealed
-		err = g.write(keep, []ledger.Entry{outcome()}, func(tx *store.Tx) error { return give(tx, sealed) })
+		err = g.write(keep, []ledger.Entry{g.givenEntry(m)}, func(tx *store.Tx) error { return g.giveLease(tx, m, sealed) })
 	}
-	if err != nil {
-		// It was asked to be ended while it was made, or cannot be recorded.
-		if sealed != nil {
-			_ = g.cfg.Store.Update(keep, func(tx *store.Tx) error { return tx.KeepHandle(id, sealed) }) // it is ended with what is in memory now
-		}
-		_ = g.revoke(keep, row, "it could not be given") // it is tried again
-		switch {
-		case errors.Is(err, store.ErrNotFound) && row.Person != 0:
-			return jobs.Given{}, &jobs.Refusal{Status: http.StatusForbidden, Code: "lease-ended", Text: "The credential was revoked while it was made."}
-		case errors.Is(err, store.ErrNotFound):
-			return jobs.Given{}, &jobs.Refusal{Status: http.StatusForbidden, Code: string(codeAlreadyGiven), Text: "Somebody else asked for this credential at the same time: it is revoked."}
-		}
-		return jobs.Given{}, fmt.Errorf("recording the credential %q: %w", row.Credential, err)
+	if err == nil {
+		return values, nil
 	}
-	return given(values)
+	// It was asked to be ended while it was made, or cannot be recorded.
+	if sealed != nil {
+		_ = g.cfg.Store.Update(keep, func(tx *store.Tx) error { return tx.KeepHandle(row.ID, sealed) }) // it is ended with what is in memory now
+	}
+	_ = g.revoke(keep, *row, "it could not be given") // it is tried again
+	switch {
+	case errors.Is(err, store.ErrNotFound) && row.Person != 0:
+		return nil, &jobs.Refusal{Status: http.StatusForbidden, Code: "lease-ended", Text: "The credential was revoked while it was made."}
+	case errors.Is(err, store.ErrNotFound):
+		return nil, &jobs.Refusal{Status: http.StatusForbidden, Code: string(codeAlreadyGiven), Text: "Somebody else asked for this credential at the same time: it is revoked."}
+	}
+	return nil, fmt.Errorf("recording the credential %q: %w", row.Credential, err)
+}
+
+// makeCredential has a credential made. The time for it counts from when the lease was
+// made: writing that down may have taken long.
+func (g *Gate) makeCredential(ctx context.Context, m *minting, provider broker.Provider) (values map[string]string, handle []byte, err error) {
+	limited, cancel := context.WithTimeout(ctx, store.MintTime-5*time.Second-g.cfg.Now().Sub(m.row.MadeAt))
+	defer cancel()
+	return provider.Mint(limited, m.lease(m.row))
+}
+
+// givenEntry says in the ledger that a credential is handed out.
+func (g *Gate) givenEntry(m *minting) ledger.Entry {
+	return ledger.Entry{Kind: ledger.KindOutcome, Time: g.cfg.Now(), Subject: m.judged.keyed("lease:" + m.row.ID), Decision: m.row.Decision, Payload: outcomePayload{Outcome: "given"}}
+}
+
+// giveLease records that a lease is alive, and has looked at what has to hold as long as
+// it is.
+func (g *Gate) giveLease(tx *store.Tx, m *minting, handle []byte) error {
+	if err := tx.GiveLease(m.row.ID, handle); err != nil || m.look == nil {
+		return err
+	}
+	look := *m.look
+	look.Due = g.cfg.Now().Add(releasePause)
+	return tx.Mark(look, g.cfg.Now())
 }
