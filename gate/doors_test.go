@@ -325,3 +325,39 @@ func TestRedeliveryGoesOn(t *testing.T) {
 		t.Errorf("%d of %d after the next sweep", n, lost)
 	}
 }
+
+// Closing a pull request while its approval cannot be taken back leaves none behind: once
+// it is open again, it is taken back.
+func TestClosingKeepsNoApproval(t *testing.T) {
+	w := newWorld(t, noMerge)
+	p := w.docs(map[string]string{"docs/a.md": "x\n"})
+	w.settle()
+	if w.approvals(p) != 1 {
+		t.Fatalf("it is not approved, so this shows nothing: %s", w.dump(p))
+	}
+	away := true
+	w.g.Fail(githubtest.Fault{Kind: githubtest.ServerError, Times: -1, When: func(r githubtest.Request) bool { return away && strings.HasSuffix(r.Path, "/dismissals") }})
+	w.tests(p.Head(), "failure")
+	must(t, w.g.Settle(t.Context()))
+	for range 200 {
+		work, err := w.store.Take(t.Context(), "test", w.clock.Now(), time.Minute)
+		if err != nil {
+			w.clock.Advance(50 * time.Millisecond)
+			continue
+		}
+		if err := w.gate.Reconcile(t.Context(), work); err != nil {
+			must(t, w.store.Fail(t.Context(), work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
+		}
+	}
+	if left, err := w.store.PlannedEffects(t.Context(), rules.WorkKey{Kind: rules.WorkPullRequest, Repository: rules.RepositoryID(w.repo.ID), Number: int64(p.Number)}); err != nil || len(left) == 0 || w.approvals(p) != 1 {
+		t.Fatalf("nothing waits to be taken back, so this shows nothing: %v %+v %s", err, left, w.dump(p))
+	}
+	must(t, p.Close(w.agent))
+	w.settle()
+	away = false
+	must(t, p.Reopen(w.agent))
+	w.settle()
+	if w.approvals(p) != 0 {
+		t.Errorf("the approval stands: %s", w.dump(p))
+	}
+}
