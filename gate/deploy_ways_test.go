@@ -288,3 +288,32 @@ func TestDashboardWord(t *testing.T) {
 	w.settle()
 	d.want("in_progress", "approved", "SP527")
 }
+
+// A check run whose creation GitHub did not answer is there for people all the same: who
+// presses on it before the server knows it is heard.
+func TestPressedBeforeItsCheckIsKnown(t *testing.T) {
+	for button, want := range map[string]string{"approve": "in_progress", "reject": "completed"} {
+		w := deploys(t, deployPolicy)
+		w.g.Fail(githubtest.Fault{Kind: githubtest.DoneThenError, Method: "POST", Path: "/repos/*/*/check-runs"})
+		d := w.start("production")
+		for i := 0; d.check() == nil; i++ {
+			if i == 100 {
+				t.Fatal("there is no check run, so this shows nothing")
+			}
+			must(t, w.g.Settle(t.Context()))
+			work, err := w.store.Take(t.Context(), "test", w.clock.Now(), time.Minute)
+			if err != nil {
+				w.clock.Advance(time.Second)
+				continue
+			}
+			if err := w.gate.Reconcile(t.Context(), work); err != nil {
+				must(t, w.store.Fail(t.Context(), work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
+			}
+		}
+		must(t, d.check().Click(w.rose, button))
+		w.settle()
+		if status, _ := d.Job("deploy").Status(); status != want {
+			t.Errorf("%s: the job is %s, want %s:\n%s", button, status, want, d.text())
+		}
+	}
+}

@@ -363,6 +363,12 @@ func (g *Gate) lookAtRun(ctx context.Context, work store.Work, f *runFacts, data
 		},
 		save: func(tx *store.Tx) error { return g.setSubject(tx, work.Key, data.SHA, data.open(), data.kept()) },
 		done: door.done,
+		after: func(tx *store.Tx) error {
+			if !door.pressed {
+				return nil
+			}
+			return tx.Mark(g.markAt(f.at, work.Key, rules.PriorityDoor), g.cfg.Now())
+		},
 	}
 	return t.run(ctx)
 }
@@ -548,6 +554,8 @@ type deployDoor struct {
 	comments []string
 	// again is what was released, where it is judged once more.
 	again map[*heldData]once
+	// pressed says that a check run was found which somebody may have pressed already.
+	pressed bool
 	// used are the words that a release would spend.
 	used map[*heldData][]word
 }
