@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/bench/internal/served"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
 )
 
@@ -17,7 +18,7 @@ func testConfig(t *testing.T) config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	app, err := build(t.Context(), t.TempDir())
+	app, err := served.Build(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"runtime"
 	"text/tabwriter"
 	"time"
+
+	"github.com/sallyport/sallyport/bench/internal/served"
 )
 
 func main() {
@@ -65,7 +67,7 @@ func (c config) measure(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if c.app, err = build(ctx, dir); err != nil {
+	if c.app, err = served.Build(ctx, dir); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s %s/%s, %d CPUs; a deployment of %d commits from %d pull requests, a migration among them\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), sceneCommits, len(pulls()))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sallyport/sallyport/bench/internal/served"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
 )
 
@@ -42,7 +43,7 @@ func pulls() []pull {
 // newScene has a server at work, production released once, and the pull requests
 // merged after that. Stop it, also after an error.
 func (c config) newScene(ctx context.Context) (*scene, error) {
-	s := &scene{server: &server{program: c.app}}
+	s := &scene{server: &server{Server: served.Server{Program: c.app}}}
 	var err error
 	if s.g, err = githubtest.New(githubtest.Config{Limits: githubtest.NoLimits()}); err != nil {
 		return s, err

@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"slices"
 	"text/tabwriter"
+
+	"github.com/sallyport/sallyport/bench/internal/served"
 )
 
 func main() {
@@ -55,7 +57,7 @@ func measure(ctx context.Context, out io.Writer, verbose bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	app, err := buildSallyport(ctx, dir)
+	app, err := served.Build(ctx, dir)
 	if err != nil {
 		return err
 	}

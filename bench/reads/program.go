@@ -1,6 +1,10 @@
 package main
 
-import "context"
+import (
+	"context"
+
+	"github.com/sallyport/sallyport/bench/internal/served"
+)
 
 // A program is a server that decides about pull requests. One value serves one
 // scene, and the driver uses it from one goroutine.
@@ -33,7 +37,7 @@ type program interface {
 // with the others. App is the path of sallyport-app.
 func programs(app string) []func() program {
 	return []func() program{
-		func() program { return &sallyport{program: app} },
+		func() program { return &sallyport{Server: served.Server{Program: app}} },
 		func() program { return &policyBot{} },
 		func() program { return &policyBot{checksElsewhere: true} },
 	}

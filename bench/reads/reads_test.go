@@ -10,6 +10,7 @@ import (
 
 	"github.com/palantir/go-githubapp/githubapp"
 	"github.com/rcrowley/go-metrics"
+	"github.com/sallyport/sallyport/bench/internal/served"
 )
 
 // The counts are the same in every run, and policy-bot counts the same itself: its
@@ -51,12 +52,12 @@ func TestSallyport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	app, err := buildSallyport(t.Context(), t.TempDir())
+	app, err := served.Build(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, sc := range scenarios() {
-		got, err := play(t.Context(), sc, &sallyport{program: app}, key)
+		got, err := play(t.Context(), sc, &sallyport{Server: served.Server{Program: app}}, key)
 		if err != nil {
 			t.Errorf("%s: %v", sc.name, err)
 			continue

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sallyport/sallyport/bench/internal/served"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -119,11 +120,11 @@ func (s *scene) build(ctx context.Context) error {
 		return err
 	}
 	s.app.Fate(func(githubtest.Event) githubtest.Fate { return githubtest.Fate{Vanish: true} })
-	if s.server.dir, err = os.MkdirTemp("", "sallyport-reconcile-"); err != nil {
+	if s.server.Dir, err = os.MkdirTemp("", "sallyport-reconcile-"); err != nil {
 		return err
 	}
-	if s.server.program = s.config.app; s.server.program == "" {
-		if s.server.program, err = build(ctx, s.server.dir); err != nil {
+	if s.server.Program = s.config.app; s.server.Program == "" {
+		if s.server.Program, err = served.Build(ctx, s.server.Dir); err != nil {
 			return err
 		}
 	}
@@ -133,12 +134,14 @@ func (s *scene) build(ctx context.Context) error {
 	if err := s.server.serve(ctx); err != nil {
 		return err
 	}
+	var names []string
 	for _, r := range append(slices.Clone(s.repos), s.door) {
-		if err := s.server.adopt(ctx, r.FullName()); err != nil {
-			return err
-		}
+		names = append(names, r.FullName())
 	}
-	s.server.rest()
+	if err := s.server.Adopt(ctx, names...); err != nil {
+		return err
+	}
+	_ = s.server.End() // it was told to end
 	for n := range s.pulls {
 		if err := s.open(n); err != nil {
 			return err
@@ -301,7 +304,7 @@ func (s *scene) play(ctx context.Context, p phase) (row, error) {
 	s.app.Fate(nil)
 	s.g.ForgetRequests()
 	if p.first {
-		s.app.Webhook("http://"+s.server.address+"/webhooks/github", webhookSecret)
+		s.app.Webhook("http://"+s.server.Address+"/webhooks/github", webhookSecret)
 		if err := s.server.serve(ctx); err != nil {
 			return r, err
 		}
@@ -374,8 +377,8 @@ func (s *scene) idle(ctx context.Context) error {
 			quiet = 0
 		}
 		select {
-		case err := <-s.server.ended:
-			return fmt.Errorf("the server ended: %w", err)
+		case <-s.server.Ended():
+			return s.server.Err()
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(20 * time.Millisecond):

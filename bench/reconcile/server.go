@@ -1,162 +1,49 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	_ "modernc.org/sqlite" // the same SQLite as the store's
 
-	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/bench/internal/served"
 )
 
 const webhookSecret = "a webhook secret"
 
 // server is sallyport-app as a process, with a database of its own.
-type server struct {
-	program, dir, address string
-	environment           []string
-	process               *exec.Cmd
-	cancel                context.CancelFunc
-	ended                 chan error   // gets what the process ended with
-	store                 *store.Store // the server's, to see what work is left
-	client                *http.Client
-	log                   []string // its last lines; whose are written until ended
-}
-
-// build builds sallyport-app in its own module, with the versions that it is released
-// with.
-func build(ctx context.Context, dir string) (string, error) {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/sallyport/sallyport").Output()
-	if err != nil {
-		return "", fmt.Errorf("looking for the module (run this in bench/): %w", err)
-	}
-	program := filepath.Join(dir, "sallyport-app")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/sallyport-app")
-	cmd.Dir = strings.TrimSpace(string(root))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building sallyport-app: %w\n%s", err, out)
-	}
-	return program, nil
-}
-
-func (p *server) database() string { return filepath.Join(p.dir, "sallyport.db") }
+type server struct{ served.Server }
 
 // prepare chooses an address and the settings.
 func (p *server) prepare(ctx context.Context, s *scene) error {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
+	if err := p.ChooseAddress(ctx); err != nil {
 		return err
 	}
-	p.address = l.Addr().String()
-	if err := l.Close(); err != nil {
-		return err
-	}
-	p.client = &http.Client{Timeout: 10 * time.Second}
-	for name, value := range map[string]string{
-		"URL": "http://" + p.address, "LISTEN": p.address, "DATABASE_URL": "sqlite:" + p.database(), "APP_ID": strconv.FormatInt(s.app.ID, 10), "PRIVATE_KEY": string(s.app.KeyPEM()),
-		"WEBHOOK_SECRET": webhookSecret, "GITHUB_API_URL": s.g.URL(), "OIDC_ISSUER": s.g.OIDCIssuer(), "SWEEP_INTERVAL": s.interval.String(), "SEAL_KEY": strings.Repeat("5a", 32),
-	} {
-		p.environment = append(p.environment, "SALLYPORT_"+name+"="+value)
-	}
+	p.Configure(s.g, s.app, map[string]string{
+		"WEBHOOK_SECRET": webhookSecret, "OIDC_ISSUER": s.g.OIDCIssuer(), "SWEEP_INTERVAL": s.interval.String(), "SEAL_KEY": strings.Repeat("5a", 32),
+	})
 	return nil
 }
 
 // serve starts it and waits until it is ready.
 func (p *server) serve(ctx context.Context) error {
-	running, cancel := context.WithCancel(ctx)
-	p.cancel = cancel
-	cmd := exec.CommandContext(running, p.program, "serve")
-	cmd.Env = p.environment
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 15 * time.Second
-	log, err := cmd.StderrPipe()
-	if err != nil {
+	if err := p.Start(ctx); err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	p.process, p.ended = cmd, make(chan error, 1)
-	go func() {
-		lines := bufio.NewScanner(log)
-		for lines.Scan() {
-			if p.log = append(p.log, lines.Text()); len(p.log) > 200 {
-				p.log = p.log[100:]
-			}
-		}
-		err := cmd.Wait()
-		p.ended <- fmt.Errorf("%w\n%s", errors.Join(err, lines.Err()), strings.Join(p.log[max(0, len(p.log)-10):], "\n"))
-	}()
-	if err := until(ctx, time.Minute, "the server is ready", func() (bool, error) {
-		_, err := p.get(ctx, "/readyz")
+	return until(ctx, time.Minute, "the server is ready", func() (bool, error) {
+		_, err := p.Get(ctx, "/readyz")
 		return err == nil, nil
-	}); err != nil {
-		return err
-	}
-	if p.store == nil {
-		p.store, err = store.Open(ctx, store.Config{Path: p.database(), MustExist: true})
-	}
-	return err
-}
-
-// rest stops it as an operator does.
-func (p *server) rest() {
-	if p.process != nil {
-		p.cancel()
-		<-p.ended //nolint:errcheck // it was told to end
-		p.process = nil
-	}
+	})
 }
 
 func (p *server) stop() error {
-	p.rest()
-	var err error
-	if p.store != nil {
-		err = p.store.Close()
-	}
-	if p.dir != "" {
-		err = errors.Join(err, os.RemoveAll(p.dir))
-	}
-	return err
-}
-
-func (p *server) adopt(ctx context.Context, repository string) error {
-	adopt := exec.CommandContext(ctx, p.program, "adopt", "--yes", repository)
-	adopt.Env = p.environment
-	if out, err := adopt.CombinedOutput(); err != nil {
-		return fmt.Errorf("adopting the policy: %w\n%s", err, out)
-	}
-	return nil
-}
-
-// get reads a page of the server.
-func (p *server) get(ctx context.Context, path string) (string, error) {
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+path, http.NoBody)
-	if err != nil {
-		return "", err
-	}
-	answer, err := p.client.Do(q)
-	if err != nil {
-		return "", err
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, 4<<20))
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answers %s", path, answer.Status)
-	}
-	return string(body), err
+	_ = p.End() // it was told to end
+	return p.Close()
 }
 
 // figures are what the server says of itself.
@@ -167,7 +54,7 @@ type figures struct {
 }
 
 func (p *server) figures(ctx context.Context) (figures, error) {
-	text, err := p.get(ctx, "/metrics")
+	text, err := p.Get(ctx, "/metrics")
 	if err != nil {
 		return figures{}, err
 	}
@@ -192,10 +79,10 @@ func (p *server) figures(ctx context.Context) (figures, error) {
 
 // left counts the keys of work that there are.
 func (p *server) left(ctx context.Context) (int, error) {
-	st, err := p.store.Stats(ctx, time.Now())
+	st, err := p.Store.Stats(ctx, time.Now())
 	if err == nil && st.Poisoned+st.Backoff > 0 {
-		list, perr := p.store.Poisoned(ctx)
-		more, merr := p.store.Pending(ctx, 100)
+		list, perr := p.Store.Poisoned(ctx)
+		more, merr := p.Store.Pending(ctx, 100)
 		for _, w := range append(list, more...) {
 			if w.Error != "" {
 				return 0, fmt.Errorf("work fails: %s: %s", w.Key, w.Error)
@@ -209,7 +96,7 @@ func (p *server) left(ctx context.Context) (int, error) {
 // age makes what the server wrote down of each repository older, as if it had looked at
 // everything so long ago.
 func (p *server) age(ctx context.Context, by time.Duration) (err error) {
-	db, err := sql.Open("sqlite", "file:"+p.database()+"?_pragma=busy_timeout(10000)")
+	db, err := sql.Open("sqlite", "file:"+p.Database()+"?_pragma=busy_timeout(10000)")
 	if err != nil {
 		return err
 	}
@@ -235,16 +122,5 @@ func (p *server) age(ctx context.Context, by time.Duration) (err error) {
 
 // until waits until something is so.
 func until(ctx context.Context, most time.Duration, what string, so func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
-	for {
-		if ok, err := so(); ok || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waited in vain until %s: %w", what, ctx.Err())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	return served.Within(ctx, most, 20*time.Millisecond, what, so)
 }

@@ -88,8 +88,8 @@ func (c config) soak(ctx context.Context, out io.Writer) (bad []string, err erro
 			all = append(all, x)
 			fmt.Fprintln(out, x)
 			s.g.ForgetRequests()
-		case err := <-s.server.ended:
-			return nil, fmt.Errorf("the server ended: %w", err)
+		case <-s.server.Ended():
+			return nil, s.server.Err()
 		}
 	}
 	<-done

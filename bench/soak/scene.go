@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sallyport/sallyport/bench/internal/served"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
 	"github.com/sallyport/sallyport/gate/webhook"
 	"github.com/sallyport/sallyport/rules"
@@ -66,7 +67,7 @@ type place struct {
 }
 
 func (c config) newScene(ctx context.Context) (*scene, error) {
-	s := &scene{server: &server{program: c.app}, pause: c.pause, accepted: map[string]bool{}, codes: map[int]int{}, faults: map[string]int{}}
+	s := &scene{server: &server{Server: served.Server{Program: c.app}}, pause: c.pause, accepted: map[string]bool{}, codes: map[int]int{}, faults: map[string]int{}}
 	var err error
 	if s.g, err = githubtest.New(githubtest.Config{Limits: githubtest.NoLimits(), Parallel: 4, WebhookTimeout: 5 * time.Second}); err != nil {
 		return s, err
@@ -104,11 +105,11 @@ func (c config) newScene(ctx context.Context) (*scene, error) {
 			return s, err
 		}
 	}
-	if s.server.dir, err = os.MkdirTemp("", "sallyport-soak-"); err != nil {
+	if s.server.Dir, err = os.MkdirTemp("", "sallyport-soak-"); err != nil {
 		return s, err
 	}
-	if s.server.program == "" {
-		if s.server.program, err = build(ctx, s.server.dir); err != nil {
+	if s.server.Program == "" {
+		if s.server.Program, err = served.Build(ctx, s.server.Dir); err != nil {
 			return s, err
 		}
 	}
@@ -158,7 +159,7 @@ func (s *scene) pass(w http.ResponseWriter, r *http.Request) {
 
 // deliver gives the server a webhook; said is what it says of it.
 func (s *scene) deliver(ctx context.Context, header http.Header, body []byte) (status int, said string, err error) {
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.server.address+"/webhooks/github", bytes.NewReader(body))
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.server.Address+"/webhooks/github", bytes.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
@@ -360,7 +361,7 @@ func (s *scene) deploy(ctx context.Context, p *place, yes bool) error {
 func (s *scene) mint(ctx context.Context, job *githubtest.Job) error {
 	var given struct{ ID, Secret string }
 	ask := func(ctx context.Context, method, path, bearer, body string, out any) (int, error) {
-		q, err := http.NewRequestWithContext(ctx, method, "http://"+s.server.address+path, strings.NewReader(body))
+		q, err := http.NewRequestWithContext(ctx, method, "http://"+s.server.Address+path, strings.NewReader(body))
 		if err != nil {
 			return 0, err
 		}
@@ -377,7 +378,7 @@ func (s *scene) mint(ctx context.Context, job *githubtest.Job) error {
 		return answer.StatusCode, err
 	}
 	const credential = `{"credential":"soak"}` //nolint:gosec // the name of one
-	audience := "http://" + s.server.address
+	audience := "http://" + s.server.Address
 	last := 0
 	// GitHub may fail while the server asks it: that is 503, and asked again.
 	if err := until(ctx, time.Minute, "the job has its token", func() (bool, error) {
@@ -414,7 +415,7 @@ func (s *scene) settle(ctx context.Context) []string {
 		s.blame("the webhooks do not end: %v", err)
 	}
 	if err := until(calm, 3*time.Minute, "no work is left", func() (bool, error) {
-		st, err := s.server.store.Stats(calm, time.Now())
+		st, err := s.server.Store.Stats(calm, time.Now())
 		return err == nil && st.Ready+st.Leased+st.Backoff == 0, err
 	}); err != nil {
 		s.blame("%v", err)
@@ -433,7 +434,7 @@ func (s *scene) settle(ctx context.Context) []string {
 // known asks the store about each delivery that was accepted, by sending it once more
 // to a handler that takes everything: it must be known.
 func (s *scene) known(ctx context.Context, left map[string]bool) error {
-	h, err := webhook.New(webhook.Config{Secrets: []webhook.Secret{webhookSecret}, App: rules.AppID(s.app.ID), Bot: rules.AccountID(s.app.Bot().ID), Store: s.server.store})
+	h, err := webhook.New(webhook.Config{Secrets: []webhook.Secret{webhookSecret}, App: rules.AppID(s.app.ID), Bot: rules.AccountID(s.app.Bot().ID), Store: s.server.Store})
 	if err != nil {
 		return err
 	}

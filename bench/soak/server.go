@@ -1,157 +1,61 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/bench/internal/served"
 )
 
 const webhookSecret = "a webhook secret"
 
 // server is sallyport-app as a process.
 type server struct {
-	program, dir, address string
-	environment           []string
-	process               *exec.Cmd
-	cancel                context.CancelFunc
-	ended                 chan error   // gets what the process ended with
-	store                 *store.Store // the server's, to see what work is left
-	client                *http.Client
-	log                   []string // its last lines; whose are written until ended
-}
+	served.Server
 
-// build builds sallyport-app in its own module, with the versions that it is released
-// with.
-func build(ctx context.Context, dir string) (string, error) {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/sallyport/sallyport").Output()
-	if err != nil {
-		return "", fmt.Errorf("looking for the module (run this in bench/): %w", err)
-	}
-	program := filepath.Join(dir, "sallyport-app")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/sallyport-app")
-	cmd.Dir = strings.TrimSpace(string(root))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building sallyport-app: %w\n%s", err, out)
-	}
-	return program, nil
+	client *http.Client // for webhooks and leases
 }
-
-func (p *server) database() string { return filepath.Join(p.dir, "sallyport.db") }
 
 // start serves for the scene's App.
 func (p *server) start(ctx context.Context, s *scene) error {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	p.address = l.Addr().String()
-	if err := l.Close(); err != nil {
+	if err := p.ChooseAddress(ctx); err != nil {
 		return err
 	}
 	targets := []byte("targets:\n")
+	var names []string
 	for i, r := range s.repos {
 		targets = fmt.Appendf(targets, "  target-%d: {tier: human, repositories: [%d], environments: [production], token: {audience: soak}}\n", i, r.repo.ID)
+		names = append(names, r.repo.FullName())
 	}
-	file := filepath.Join(p.dir, "targets.yml")
+	file := filepath.Join(p.Dir, "targets.yml")
 	if err := os.WriteFile(file, targets, 0o600); err != nil {
 		return err
 	}
-	for name, value := range map[string]string{
-		"URL": "http://" + p.address, "LISTEN": p.address, "DATABASE_URL": "sqlite:" + p.database(), "APP_ID": strconv.FormatInt(s.app.ID, 10), "PRIVATE_KEY": string(s.app.KeyPEM()),
-		"WEBHOOK_SECRET": webhookSecret, "GITHUB_API_URL": s.g.URL(), "OIDC_ISSUER": s.g.OIDCIssuer(), "SWEEP_INTERVAL": "5s", "TARGETS_FILE": file, "SEAL_KEY": strings.Repeat("5a", 32),
-	} {
-		p.environment = append(p.environment, "SALLYPORT_"+name+"="+value)
-	}
-	if err := p.serve(ctx); err != nil {
+	p.Configure(s.g, s.app, map[string]string{
+		"WEBHOOK_SECRET": webhookSecret, "OIDC_ISSUER": s.g.OIDCIssuer(), "SWEEP_INTERVAL": "5s", "TARGETS_FILE": file, "SEAL_KEY": strings.Repeat("5a", 32),
+	})
+	if err := p.Start(ctx); err != nil {
 		return err
 	}
 	p.client = &http.Client{Timeout: 10 * time.Second}
 	if err := until(ctx, time.Minute, "it is ready", func() (bool, error) {
-		body, err := p.get(ctx, "/readyz")
+		body, err := p.Get(ctx, "/readyz")
 		return err == nil && body != "", nil
 	}); err != nil {
 		return err
 	}
-	for _, r := range s.repos {
-		adopt := exec.CommandContext(ctx, p.program, "adopt", "--yes", r.repo.FullName())
-		adopt.Env = p.environment
-		if out, err := adopt.CombinedOutput(); err != nil {
-			return fmt.Errorf("adopting the policy: %w\n%s", err, out)
-		}
-	}
-	p.store, err = store.Open(ctx, store.Config{Path: p.database(), MustExist: true})
-	return err
+	return p.Adopt(ctx, names...)
 }
 
-func (p *server) serve(ctx context.Context) error {
-	ctx, p.cancel = context.WithCancel(ctx)
-	cmd := exec.CommandContext(ctx, p.program, "serve")
-	cmd.Env = p.environment
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 15 * time.Second
-	log, err := cmd.StderrPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	p.process, p.ended = cmd, make(chan error, 1)
-	go func() {
-		lines := bufio.NewScanner(log)
-		for lines.Scan() {
-			if p.log = append(p.log, lines.Text()); len(p.log) > 200 {
-				p.log = p.log[100:]
-			}
-		}
-		err := cmd.Wait()
-		p.ended <- fmt.Errorf("%w\n%s", errors.Join(err, lines.Err()), strings.Join(p.log[max(0, len(p.log)-10):], "\n"))
-	}()
-	return nil
-}
-
-// get reads a page of the server.
-func (p *server) get(ctx context.Context, path string) (string, error) {
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+path, nil)
-	if err != nil {
-		return "", err
-	}
-	answer, err := p.client.Do(q)
-	if err != nil {
-		return "", err
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, 4<<20))
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answers %s", path, answer.Status)
-	}
-	return string(body), err
-}
-
-// stop stops it as an operator does.
 func (p *server) stop() error {
-	if p.process == nil {
-		return nil
-	}
-	p.cancel()
-	<-p.ended //nolint:errcheck // it was told to end
-	var err error
-	if p.store != nil {
-		err = p.store.Close()
-	}
-	return errors.Join(err, os.RemoveAll(p.dir))
+	_ = p.End() // it was told to end
+	return p.Close()
 }
 
 // sample looks at it once.
@@ -159,7 +63,7 @@ func (s *scene) sample(ctx context.Context, began time.Time) (sample, error) {
 	p := s.server
 	now := time.Now()
 	x := sample{at: now.Sub(began), rounds: s.rounds.Load()}
-	text, err := p.get(ctx, "/metrics")
+	text, err := p.Get(ctx, "/metrics")
 	if err != nil {
 		return x, err
 	}
@@ -178,7 +82,7 @@ func (s *scene) sample(ctx context.Context, began time.Time) (sample, error) {
 		return x, fmt.Errorf("/metrics has %d of the 3 figures of the process", found)
 	}
 	x.rss, x.heap = x.rss/(1<<20), x.heap/(1<<20)
-	st, err := p.store.Stats(ctx, now)
+	st, err := p.Store.Stats(ctx, now)
 	if err != nil {
 		return x, err
 	}
@@ -187,13 +91,13 @@ func (s *scene) sample(ctx context.Context, began time.Time) (sample, error) {
 		x.oldest = now.Sub(st.ReadySince)
 	}
 	if st.Poisoned > 0 {
-		list, err := p.store.Poisoned(ctx)
+		list, err := p.Store.Poisoned(ctx)
 		if err != nil || len(list) == 0 {
 			return x, fmt.Errorf("work was set apart: %w", err)
 		}
 		return x, fmt.Errorf("work was set apart: %s: %s", list[0].Key, list[0].Error)
 	}
-	for _, name := range []string{p.database(), p.database() + "-wal"} {
+	for _, name := range []string{p.Database(), p.Database() + "-wal"} {
 		if info, err := os.Stat(name); err == nil {
 			x.file += float64(info.Size()) / (1 << 20)
 		}
@@ -203,16 +107,5 @@ func (s *scene) sample(ctx context.Context, began time.Time) (sample, error) {
 
 // until waits until something is so.
 func until(ctx context.Context, most time.Duration, what string, so func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
-	for {
-		if ok, err := so(); ok || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waited in vain until %s: %w", what, ctx.Err())
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	return served.Within(ctx, most, 50*time.Millisecond, what, so)
 }
