@@ -444,7 +444,7 @@ func (x *deployDoor) done(e effect, kind string, result effectResult) {
 		h.Rerun = e.held.job
 	case effectCheck:
 		// What was pressed before its check run was known counts from now on.
-		x.pressed = x.pressed || h.Check == 0 && e.held.tried
+		x.pressed = x.pressed || e.held.tried && result.Check != h.Check
 		h.Check, h.Digest, h.Conclusion, h.Rerequest = result.Check, e.digest, e.check.Conclusion, max(h.Rerequest, e.held.asked)
 		h.CheckTurn++
 	case effectReport:
