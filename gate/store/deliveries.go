@@ -119,21 +119,14 @@ func (t *Tx) addFact(f rules.EventFact, delivery string, now time.Time) error {
 	if f.Subject != (rules.WorkKey{}) {
 		subject = f.Subject.String()
 	}
-	if _, err := t.exec(`INSERT INTO facts (kind, key, subject, repository, event, action, sender, payload, received_at)
+	if err := t.later(`INSERT INTO facts (kind, key, subject, repository, event, action, sender, payload, received_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		string(f.Kind), f.Key, subject, int64(f.Repository), f.Event, f.Action, int64(f.Sender), []byte(f.Payload), stamp(now)); err != nil {
 		return err
 	}
-	var id, count int64
-	if err := t.one("SELECT id, (SELECT count(*) FROM fact_deliveries WHERE fact = id) FROM facts WHERE kind = ? AND key = ?",
-		[]any{string(f.Kind), f.Key}, &id, &count); err != nil {
-		return err
-	}
-	if count >= maxFactDeliveries {
-		return nil
-	}
-	_, err := t.exec("INSERT INTO fact_deliveries (fact, delivery) VALUES (?, ?) ON CONFLICT DO NOTHING", id, delivery)
-	return err
+	return t.later(`INSERT INTO fact_deliveries (fact, delivery)
+		SELECT id, ? FROM facts WHERE kind = ? AND key = ? AND (SELECT count(*) FROM fact_deliveries WHERE fact = id) < ?
+		ON CONFLICT DO NOTHING`, delivery, string(f.Kind), f.Key, maxFactDeliveries)
 }
 
 const factColumns = "id, kind, key, subject, repository, event, action, sender, payload, received_at, confirmed"
