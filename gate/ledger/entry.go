@@ -147,6 +147,10 @@ func (l *leaf) canonical() ([]byte, error) {
 	}
 	number(`"attempt":`, int64(l.Subject.Attempt))
 	number(`"deployment":`, int64(l.Subject.Deployment))
+	if l.Subject.Environment != "" {
+		separate()
+		text(`"environment":`, l.Subject.Environment)
+	}
 	if l.Subject.Key != "" {
 		separate()
 		text(`"key":`, l.Subject.Key)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -129,6 +130,34 @@ func TestLeafForm(t *testing.T) {
 
 // The same entry twice has two commitments: nobody can tell that it is the same
 // person.
+// Whatever a subject has is in the leaf, fields that come to be added included.
+func TestWholeSubject(t *testing.T) {
+	fields := reflect.TypeFor[ledger.Subject]()
+	for i := -1; i < fields.NumField(); i++ { // each alone, and all
+		e := entry(0)
+		e.Subject = ledger.Subject{}
+		for j := range fields.NumField() {
+			if i >= 0 && i != j {
+				continue
+			}
+			switch f := reflect.ValueOf(&e.Subject).Elem().Field(j); f.Kind() {
+			case reflect.String:
+				f.SetString("ü<" + fields.Field(j).Name)
+			default:
+				f.SetInt(int64(j + 1))
+			}
+		}
+		m, log := newMemory(), newLog(t, newKey(t, 1, origin))
+		if _, err := log.Append(m, e); err != nil {
+			t.Fatal(err)
+		}
+		r, err := ledger.ParseLeaf(m.leaves[0])
+		if err != nil || r.Subject != e.Subject {
+			t.Errorf("%+v became %+v: %v", e.Subject, r.Subject, err)
+		}
+	}
+}
+
 func TestSaltsDiffer(t *testing.T) {
 	m, log := newMemory(), newLog(t, newKey(t, 1, origin))
 	if _, err := log.Append(m, entry(0), entry(0)); err != nil {
