@@ -104,10 +104,10 @@ type leaf struct {
 	Version  int               `json:"v"`
 }
 
-// canonical encodes a leaf whose payload is canonical. It writes what json.Marshal
-// would, without reading the payload again.
-func (l *leaf) canonical() ([]byte, error) {
-	out := make([]byte, 0, 320+len(l.Payload)+len(l.Personal)*(maxName+72))
+// write appends a leaf with a payload, whose Payload is not looked at. It writes what
+// json.Marshal would, in one go.
+func (l *leaf) write(buf *bytes.Buffer, payload any) error {
+	out := buf.AvailableBuffer()
 	var err error
 	text := func(before, s string) {
 		out = append(out, before...)
@@ -121,8 +121,16 @@ func (l *leaf) canonical() ([]byte, error) {
 	} else {
 		text(`{"kind":`, string(l.Kind))
 	}
-	if len(l.Payload) > 0 {
-		out = append(append(out, `,"payload":`...), l.Payload...)
+	if payload != nil {
+		buf.Write(append(out, `,"payload":`...))
+		from := buf.Len()
+		if err := canonical(buf, payload, impersonal); err != nil {
+			return fmt.Errorf("the payload: %w", err)
+		}
+		if buf.Bytes()[from] != '{' {
+			return errors.New("the payload is not a JSON object")
+		}
+		out = buf.AvailableBuffer()
 	}
 	if len(l.Personal) > 0 {
 		before := `,"personal":{`
@@ -163,8 +171,8 @@ func (l *leaf) canonical() ([]byte, error) {
 		text(`"sha":`, string(l.Subject.SHA))
 	}
 	text(`},"time":`, l.Time)
-	out = append(strconv.AppendInt(append(out, `,"v":`...), int64(l.Version), 10), '}')
-	return out, err
+	buf.Write(append(strconv.AppendInt(append(out, `,"v":`...), int64(l.Version), 10), '}'))
+	return err
 }
 
 // Opening is what turns a commitment into something to read.
@@ -175,27 +183,24 @@ type Opening struct {
 	Value jsontext.Value `json:"value"`
 }
 
-// encode makes the leaf of an entry and the openings beside it, which are nil
+// encode appends the leaf of an entry and returns the openings beside it, which are nil
 // where it has nothing personal. Equal entries and salts make equal bytes.
-func encode(e Entry, random io.Reader) (data, openings []byte, err error) {
+func encode(buf *bytes.Buffer, e Entry, random io.Reader) (openings []byte, err error) {
 	l := leaf{Version: version, Kind: e.Kind, Subject: e.Subject, Decision: e.Decision}
 	if !validName(string(e.Kind)) {
-		return nil, nil, fmt.Errorf("the kind %q is not lower-case letters, digits and underscores", e.Kind)
+		return nil, fmt.Errorf("the kind %q is not lower-case letters, digits and underscores", e.Kind)
 	}
 	if e.Time.IsZero() || e.Time.Year() < 1 || e.Time.Year() > 9999 {
-		return nil, nil, fmt.Errorf("the time %s cannot be recorded", e.Time)
+		return nil, fmt.Errorf("the time %s cannot be recorded", e.Time)
 	}
 	l.Time = e.Time.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
-	if e.Payload != nil {
-		if l.Payload, err = canonical(e.Payload, impersonal); err != nil {
-			return nil, nil, fmt.Errorf("the payload: %w", err)
-		}
-		if l.Payload.Kind() != '{' {
-			return nil, nil, errors.New("the payload is not a JSON object")
+	for _, n := range []int64{int64(e.Subject.Attempt), int64(e.Subject.Deployment), int64(e.Subject.PullRequest), int64(e.Subject.Repository), int64(e.Subject.Run)} {
+		if n < 0 || n > maxWhole {
+			return nil, fmt.Errorf("the subject has the number %d", n)
 		}
 	}
 	if len(e.Personal) > MaxPersonal {
-		return nil, nil, fmt.Errorf("%d personal values, want at most %d", len(e.Personal), MaxPersonal)
+		return nil, fmt.Errorf("%d personal values, want at most %d", len(e.Personal), MaxPersonal)
 	}
 	if len(e.Personal) > 0 {
 		l.Personal = map[string]string{}
@@ -207,38 +212,34 @@ func encode(e Entry, random io.Reader) (data, openings []byte, err error) {
 		slices.Sort(names) // each takes its salt in turn
 		for _, name := range names {
 			if !validName(name) {
-				return nil, nil, fmt.Errorf("the personal value's name %q is not lower-case letters, digits and underscores", name)
+				return nil, fmt.Errorf("the personal value's name %q is not lower-case letters, digits and underscores", name)
 			}
-			value, err := canonical(e.Personal[name], nil)
-			if err != nil {
-				return nil, nil, fmt.Errorf("the personal value %q: %w", name, err)
+			var value bytes.Buffer
+			if err := canonical(&value, e.Personal[name], nil); err != nil {
+				return nil, fmt.Errorf("the personal value %q: %w", name, err)
 			}
-			if len(value) > MaxOpening {
-				return nil, nil, fmt.Errorf("the personal value %q has %d bytes, want at most %d", name, len(value), MaxOpening)
+			if value.Len() > MaxOpening {
+				return nil, fmt.Errorf("the personal value %q has %d bytes, want at most %d", name, value.Len(), MaxOpening)
 			}
 			var salt [saltSize]byte
 			if _, err := io.ReadFull(random, salt[:]); err != nil {
-				return nil, nil, fmt.Errorf("a salt: %w", err)
+				return nil, fmt.Errorf("a salt: %w", err)
 			}
-			l.Personal[name] = commitment(salt, name, value)
-			opened[name] = Opening{Salt: hex.EncodeToString(salt[:]), Value: value}
+			l.Personal[name] = commitment(salt, name, value.Bytes())
+			opened[name] = Opening{Salt: hex.EncodeToString(salt[:]), Value: value.Bytes()}
 		}
 		if openings, err = json.Marshal(opened, json.Deterministic(true)); err != nil {
-			return nil, nil, fmt.Errorf("openings: %w", err)
+			return nil, fmt.Errorf("openings: %w", err)
 		}
 	}
-	for _, n := range []int64{int64(l.Subject.Attempt), int64(l.Subject.Deployment), int64(l.Subject.PullRequest), int64(l.Subject.Repository), int64(l.Subject.Run)} {
-		if n < 0 || n > maxWhole {
-			return nil, nil, fmt.Errorf("the subject has the number %d", n)
-		}
+	from := buf.Len()
+	if err := l.write(buf, e.Payload); err != nil {
+		return nil, err
 	}
-	if data, err = l.canonical(); err != nil {
-		return nil, nil, err
+	if size := buf.Len() - from; size > MaxLeaf {
+		return nil, fmt.Errorf("an entry of %d bytes, want at most %d: what is large belongs into a personal value or behind a hash", size, MaxLeaf)
 	}
-	if len(data) > MaxLeaf {
-		return nil, nil, fmt.Errorf("an entry of %d bytes, want at most %d: what is large belongs into a personal value or behind a hash", len(data), MaxLeaf)
-	}
-	return data, openings, nil
+	return openings, nil
 }
 
 // Record is an entry as it stands in the tree.
@@ -296,20 +297,32 @@ func ParseLeaf(data []byte) (Record, error) {
 }
 
 func validName(s string) bool {
-	return s != "" && len(s) <= maxName && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxName
 }
 
-// canonical encodes a value as RFC 8785 says. Strings are shown to look, if it is
+// canonical appends a value as RFC 8785 says. Strings are shown to look, if it is
 // not nil, members' names with member set.
-func canonical(v any, look func(text []byte, member bool) error) (jsontext.Value, error) {
-	raw, err := json.Marshal(v, json.Deterministic(true))
-	if err != nil {
-		return nil, err
+func canonical(buf *bytes.Buffer, v any, look func(text []byte, member bool) error) error {
+	from := buf.Len()
+	if err := json.MarshalWrite(buf, v, json.Deterministic(true)); err != nil {
+		return err
 	}
+	raw := buf.Bytes()[from:]
 	if plain, err := inspect(raw, look); plain || err != nil {
-		return raw, err
+		return err
 	}
-	return recanonical(raw, look)
+	again, err := recanonical(raw, look)
+	if err != nil {
+		return err
+	}
+	buf.Truncate(from)
+	buf.Write(again)
+	return nil
 }
 
 // inspect shows look the strings of JSON that json.Marshal wrote, and reports

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
-	"runtime"
+	"slices"
 	"sync"
 
 	"golang.org/x/mod/sumdb/note"
@@ -114,56 +114,23 @@ func (l *Log) Prepare(entries ...Entry) (*Batch, error) {
 	if len(entries) == 0 || len(entries) > MaxAppend {
 		return nil, fmt.Errorf("preparing the ledger's entries: %d of them, want 1 to %d", len(entries), MaxAppend)
 	}
-	// Salts are taken in the entries' order, whoever encodes them.
-	personal := 0
-	for _, e := range entries {
-		personal += len(e.Personal)
-	}
-	salts := make([]byte, personal*saltSize)
-	if _, err := io.ReadFull(l.random, salts); err != nil {
-		return nil, fmt.Errorf("preparing the ledger's entries: salts: %w", err)
-	}
 	b := &Batch{entries: make([]encoded, len(entries))}
-	workers := max(1, min(runtime.GOMAXPROCS(0), len(entries)/entriesPerWorker))
-	part := (len(entries) + workers - 1) / workers
-	errs := make([]error, workers)
-	var wait sync.WaitGroup
-	for w := range workers {
-		from, to := min(w*part, len(entries)), min((w+1)*part, len(entries))
-		mine := salts
-		for _, e := range entries[from:to] {
-			salts = salts[len(e.Personal)*saltSize:]
-		}
-		prepare := func() { errs[w] = b.encode(entries, from, to, bytes.NewReader(mine)) }
-		if w == workers-1 {
-			prepare()
-		} else {
-			wait.Go(prepare)
-		}
-	}
-	wait.Wait()
-	for _, err := range errs { // the first that is wrong
+	var buf bytes.Buffer
+	buf.Grow(len(entries) * usualLeaf)
+	for i, e := range entries {
+		from := buf.Len()
+		openings, err := encode(&buf, e, l.random)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("preparing the ledger's entries: number %d of %d: %w", i+1, len(entries), err)
 		}
+		leaf := slices.Clip(buf.Bytes()[from:])
+		b.entries[i] = encoded{leaf: leaf, openings: openings, hash: tlog.RecordHash(leaf)}
 	}
 	return b, nil
 }
 
-// entriesPerWorker is from how many entries on another processor's help pays.
-const entriesPerWorker = 16
-
-// encode encodes the entries with indexes of from or more and less than to.
-func (b *Batch) encode(entries []Entry, from, to int, salts io.Reader) error {
-	for i := from; i < to; i++ {
-		data, openings, err := encode(entries[i], salts)
-		if err != nil {
-			return fmt.Errorf("preparing the ledger's entries: number %d of %d: %w", i+1, len(entries), err)
-		}
-		b.entries[i] = encoded{leaf: data, openings: openings, hash: tlog.RecordHash(data)}
-	}
-	return nil
-}
+// usualLeaf is how many bytes room is made for before there are any.
+const usualLeaf = 768
 
 // Append records entries in the caller's transaction, in their order, and returns
 // the state of the tree with them, which holds once the transaction commits. The
