@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/gate/alert"
 	"github.com/sallyport/sallyport/gate/github"
@@ -42,6 +43,8 @@ type shown struct {
 	Base    rules.SHA       `json:"base,omitzero"`
 	// May says whether a job that stopped waiting can be run again by us.
 	May bool `json:"may,omitzero"`
+	// PassedOver is when a button was pressed last that was for what stood here before.
+	PassedOver time.Time `json:"passed_over,omitzero"`
 }
 
 // line is one commit that a deployment brings.
@@ -241,6 +244,9 @@ func deploySummary(h *heldData) string {
 			text += fmt.Sprintf(" and %d more", more)
 		}
 		row("Paths", markdown(text))
+	}
+	if h.asks() && !s.PassedOver.IsZero() {
+		row("Passed over", "a button pressed at "+s.PassedOver.UTC().Format(time.DateTime)+" UTC: it was for what stood here before. Press again for what stands here now")
 	}
 	row("Look at", markdown(strings.Join(remarks(d), "; ")))
 	row("Inputs", markdown(strings.Join(s.Inputs, "; ")))

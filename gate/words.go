@@ -154,6 +154,7 @@ func (x *deployDoor) counted(h *heldData, list []word, d rules.Decision) {
 func (x *deployDoor) spoken(ctx context.Context, h *heldData) ([]word, error) {
 	g, f := x.g, x.f
 	var out []word
+	h.Shown.PassedOver = time.Time{}
 	add := func(fact store.Fact, how rules.Accepted, who rules.Actor, rejects bool, present rules.Tri) {
 		out = append(out, word{Approval: rules.Approval{
 			How: how, Actor: who, Rejects: rejects, Environment: h.Environment, SHA: f.run.HeadSHA, Run: f.run.ID, Attempt: h.Attempt,
@@ -170,8 +171,12 @@ func (x *deployDoor) spoken(ctx context.Context, h *heldData) ([]word, error) {
 			return nil, fmt.Errorf("reading a stored click: %w", err)
 		}
 		// A click is for the one check run, as it stood when it was pressed.
-		if h.Check == 0 || c.CheckRun != h.Check || c.ExternalID != h.Name || c.App != g.app.ID || c.SHA != f.run.HeadSHA || c.Name != deployCheck(h.Environment) ||
+		if h.Check == 0 || c.CheckRun != h.Check || c.App != g.app.ID || c.SHA != f.run.HeadSHA || c.Name != deployCheck(h.Environment) ||
 			c.Identifier != buttonApprove && c.Identifier != buttonReject || fact.Confirmed == rules.No {
+			continue
+		}
+		if c.ExternalID != h.Name {
+			h.Shown.PassedOver = fact.ReceivedAt
 			continue
 		}
 		add(fact, rules.AcceptCheckButton, c.Sender, c.Identifier == buttonReject, rules.Unknown)
