@@ -63,7 +63,7 @@ func TestGitAppliesTheDiff(t *testing.T) {
 				t.Fatal(err)
 			}
 			git := exec.CommandContext(t.Context(), "git", "apply", "--whitespace=nowarn", "-")
-			git.Dir, git.Stdin = dir, strings.NewReader(w.diff())
+			git.Dir, git.Stdin = dir, strings.NewReader(visibleLines(w.diff())) // as it is printed
 			git.Env = append(os.Environ(), "GIT_CEILING_DIRECTORIES="+filepath.Dir(dir))
 			if out, err := git.CombinedOutput(); err != nil {
 				t.Fatalf("git: %v\n%s\n%s", err, out, w.diff())

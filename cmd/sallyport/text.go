@@ -65,7 +65,8 @@ func (s style) name(t string) string {
 // printed.
 func visible(s string) string { return escape(s, false) }
 
-// visibleLines is visible for text of several lines.
+// visibleLines is visible for text of several lines, which may end as those of Windows
+// do: git applies a diff of such a file only with these ends.
 func visibleLines(s string) string { return escape(s, true) }
 
 func escape(s string, lines bool) string {
@@ -85,7 +86,7 @@ func escape(s string, lines bool) string {
 		switch {
 		case r == utf8.RuneError && n == 1:
 			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case lines && (r == '\n' || r == '\t'):
+		case lines && (r == '\n' || r == '\t' || r == '\r' && strings.HasPrefix(s[i:], "\r\n")):
 			b.WriteRune(r)
 		case r == ' ' || unicode.IsPrint(r):
 			b.WriteRune(r)
