@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -124,8 +125,14 @@ func (a *app) initTree(ctx context.Context, repo *git.Repository, look rules.Loo
 	f.gate.Gated = policy.Gated
 	var workflows []*workflow
 	for _, name := range rules.StarterReads(look.Files) {
+		if path.Base(name) == "CODEOWNERS" {
+			continue
+		}
 		data, ok := treeFile(root, name)
 		if !ok {
+			if _, err := root.Lstat(filepath.FromSlash(name)); err == nil {
+				workflows = append(workflows, unread(name, nil, "it is too large, or no ordinary file"))
+			}
 			continue
 		}
 		if w := readWorkflow(name, data, f.gate); w != nil {

@@ -38,6 +38,7 @@ type workflow struct {
 	notes []string
 	// asked says that a job of it asks a human, and settings what its jobs read.
 	asked    bool
+	token    bool // an edit has a job ask for its OIDC token
 	settings map[string]jobSetting
 }
 
@@ -55,10 +56,16 @@ func (o gateOptions) actionName() string {
 
 // readWorkflow finds the jobs of a workflow that ask a human and do not wait for one
 // yet. Lines are only ever added, except for permissions on one line. Nil is a file
-// that is no workflow.
+// that is no workflow; one that cannot be read may be one, and has a note.
 func readWorkflow(name string, data []byte, o gateOptions) *workflow {
 	var doc yaml.Node
-	if len(data) > rules.MaxStarterBytes || bytes.IndexByte(data, 0) >= 0 || yaml.Unmarshal(data, &doc) != nil || doc.Kind != yaml.DocumentNode {
+	if len(data) > rules.MaxStarterBytes {
+		return unread(name, data, fmt.Sprintf("it has more than %d bytes", rules.MaxStarterBytes))
+	}
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return unread(name, data, strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	if bytes.IndexByte(data, 0) >= 0 || doc.Kind != yaml.DocumentNode {
 		return nil
 	}
 	root := doc.Content[0]
@@ -85,16 +92,40 @@ func readWorkflow(name string, data []byte, o gateOptions) *workflow {
 	w.reads("all jobs", all, false)
 	if len(w.edits) > 0 && !w.holds(o) {
 		w.edits = nil
-		w.notes = append(w.notes, "its form is one that cannot be changed safely: add the step by hand")
+		w.notes = []string{"its form is one that cannot be changed safely: add the step by hand"}
+	}
+	if len(w.edits) > 0 && w.token && isCalled(root) {
+		w.notes = append(w.notes, "each job that calls it needs id-token: write in its permissions too, or GitHub starts nothing of the workflow that it is in")
 	}
 	return w
+}
+
+// unread is a workflow that nobody but a person can look at.
+func unread(name string, data []byte, why string) *workflow {
+	note := "init cannot read it (" + visible(why) + "): if a job of it deploys, add the step by hand"
+	return &workflow{name: name, lines: strings.SplitAfter(string(data), "\n"), notes: []string{note}}
+}
+
+// isCalled says that a workflow is one that other workflows call.
+func isCalled(root *yaml.Node) bool {
+	const event = "workflow_call"
+	_, on := member(root, "on")
+	if on == nil {
+		return false
+	}
+	if key, _ := member(on, event); key != nil || on.Value == event {
+		return true
+	}
+	return on.Kind == yaml.SequenceNode && slices.ContainsFunc(on.Content, func(n *yaml.Node) bool { return n.Value == event })
 }
 
 // environmentOf is the GitHub environment that a job names.
 func environmentOf(job *yaml.Node) (string, bool) {
 	_, env := member(job, "environment")
+	env = anchored(env)
 	if env != nil && env.Kind == yaml.MappingNode {
 		_, env = member(env, "name")
+		env = anchored(env)
 	}
 	if env == nil || env.Kind != yaml.ScalarNode || env.Value == "" {
 		return "", false
@@ -126,9 +157,11 @@ func (w *workflow) gate(id, environment string, job, outer *yaml.Node, o gateOpt
 	if strings.Contains(environment, "${{") {
 		note("its environment is an expression, which is taken for production")
 	}
+	before := len(w.edits)
 	if !w.permit(job, outer, key, note) {
 		return
 	}
+	w.token = w.token || len(w.edits) > before
 	w.insert(key.Line, []string{
 		pad + "- name: Wait for the approval", pad + "  uses: " + o.Uses, pad + "  with:", pad + "    command: gate", pad + "    server: " + o.Server,
 	})
@@ -278,6 +311,14 @@ func same(a, b *yaml.Node) bool {
 		}
 	}
 	return true
+}
+
+// anchored is what an alias stands for, and any other node itself.
+func anchored(n *yaml.Node) *yaml.Node {
+	if n != nil && n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
 }
 
 // member is the key and the value of a mapping's member; nil where there is none.

@@ -87,14 +87,17 @@ func TestGitAppliesTheDiff(t *testing.T) {
 func TestWorkflowsThatAreLeftAlone(t *testing.T) {
 	const job = "jobs:\n  a:\n    environment: production\n"
 	for words, text := range map[string]string{
-		"no steps":                job + "    uses: ./.github/workflows/x.yml\n",
-		"add the step by hand":    job + "    steps: [{run: a}]\n",
-		"add the step by  hand":   job + "    steps: &s\n      - run: a\n",
-		"add the step by   hand":  job + "    steps: []\n",
-		"not written one by one":  job + "    permissions: read-all\n    steps:\n      - run: a\n",
-		`id-token is "none"`:      job + "    permissions: {id-token: none}\n    steps:\n      - run: a\n",
-		"not written one by  one": "permissions: read-all\n" + job + "    steps:\n      - run: a\n",
-		"in a way that init":      job + "    permissions:\n      {contents: read}\n    steps:\n      - run: a\n",
+		"no steps":                              job + "    uses: ./.github/workflows/x.yml\n",
+		"add the step by hand":                  job + "    steps: [{run: a}]\n",
+		"add the step by  hand":                 job + "    steps: &s\n      - run: a\n",
+		"add the step by   hand":                job + "    steps: []\n",
+		"not written one by one":                job + "    permissions: read-all\n    steps:\n      - run: a\n",
+		`id-token is "none"`:                    job + "    permissions: {id-token: none}\n    steps:\n      - run: a\n",
+		"not written one by  one":               "permissions: read-all\n" + job + "    steps:\n      - run: a\n",
+		"character that cannot start any token": job + "    steps:\n\t- run: a\n",
+		"UTF-8":                                 job + "    steps:\n      - run: caf\xe9\n",
+		"job b: its steps":                      "jobs:\n  a:\n    environment: &e production\n    steps: [{run: a}]\n  b:\n    environment: *e\n    steps: [{run: a}]\n",
+		"in a way that init":                    job + "    permissions:\n      {contents: read}\n    steps:\n      - run: a\n",
 	} {
 		w := readWorkflow("w.yml", []byte(text), someGate())
 		if w == nil {
@@ -115,6 +118,25 @@ func TestWorkflowsThatAreLeftAlone(t *testing.T) {
 }
 
 // No text of a workflow makes a change that is more than the gate and permissions.
+// A called workflow gets no more than its callers have, who are in other files.
+func TestCallersOfAWorkflow(t *testing.T) {
+	const job = "jobs:\n  a:\n    environment: production\n    steps:\n      - run: a\n"
+	for text, want := range map[string]bool{
+		"on: workflow_call\n" + job:                                          true,
+		"on: [push, workflow_call]\n" + job:                                  true,
+		"on:\n  workflow_call:\n" + job:                                      true,
+		"on: push\n" + job:                                                   false,
+		"on: workflow_call\npermissions: {id-token: write}\n" + job:          false,
+		"on: {workflow_dispatch: {inputs: {workflow_call: {}}}}\n" + job:     false,
+		"on: workflow_call\n" + strings.Replace(job, "production", "dev", 1): false,
+	} {
+		w := readWorkflow("w.yml", []byte(text), someGate())
+		if got := strings.Contains(strings.Join(w.notes, "\n"), "each job that calls it needs id-token: write"); got != want {
+			t.Errorf("callers are named: %v, of\n%s", got, text)
+		}
+	}
+}
+
 func FuzzWorkflow(f *testing.F) {
 	f.Add(deployWorkflow)
 	f.Add("permissions: {contents: read}\njobs:\n  a:\n    environment: {name: x}\n    steps: # c\n\n    # d\n    - uses: a\n")
