@@ -66,7 +66,11 @@ func (a *app) showInit(d initDone) {
 	}
 	changes := a.showWorkflows(d)
 	fmt.Fprintf(a.stdout, "\n%s\n", a.out.strong("NEXT"))
-	next := [][2]string{{"Read it, and name who approves:", "$EDITOR " + rules.PolicyPath}, {"Check it:", "sallyport policy lint"}, {"Judge a branch by it:", "sallyport check --policy " + rules.PolicyPath}}
+	file, err := a.findUp(rules.PolicyPath) // as it is called from here
+	if err != nil {
+		file = rules.PolicyPath
+	}
+	next := [][2]string{{"Read it, and name who approves:", "$EDITOR " + file}, {"Check it:", "sallyport policy lint"}, {"Judge a branch by it:", "sallyport check --policy " + file}}
 	if changes && !d.applied {
 		next = append(next, [2]string{"Change the workflows as shown:", "sallyport init --apply"})
 	}
