@@ -184,6 +184,16 @@ func TestEachMissingSettingIsNamed(t *testing.T) {
 	}
 }
 
+// A word too many is wrong usage, as CI and service managers tell it from a failure.
+func TestWrongUsage(t *testing.T) {
+	w := &world{t: t, env: map[string]string{}}
+	for _, args := range [][]string{{"serve", "x"}, {"setup", "x"}, {"adopt"}, {"keys", "list", "x"}, {"x"}, {"serve", "--x"}} {
+		if code, _, stderr := w.run(args...); code != ExitUsage || !strings.HasPrefix(stderr, "sallyport-app: ") {
+			t.Errorf("%v: exit %d, want %d:\n%s", args, code, ExitUsage, stderr)
+		}
+	}
+}
+
 func TestAdoptThenServe(t *testing.T) {
 	w := newWorld(t)
 	if code, _, stderr := w.run("adopt", "acme/orders"); code != ExitUsage || !strings.Contains(stderr, "--yes") {

@@ -158,7 +158,7 @@ func (a *app) serveCommand() *cobra.Command {
 
 It answers POST /webhooks/github, /ledger/…, /healthz, /readyz and /metrics. What it was told
 and has not done yet lies in the database; it goes on with that when it starts.`,
-		Args: cobra.NoArgs,
+		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := a.settings(true)
 			if err != nil {

@@ -46,7 +46,7 @@ became of it is told.`,
 $ sallyport-app setup --org acme --url https://sallyport.acme.dev --acme
 $ sallyport-app setup --url https://sallyport.acme.internal --github-url https://github.acme.internal
 $ sallyport-app setup --check`,
-		Args: cobra.NoArgs,
+		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.check {
 				return a.checkSetup(cmd.Context(), f)
