@@ -42,7 +42,7 @@ func Move(ctx context.Context, from, to Config) (m Moved, err error) {
 	if err := prepareFile(from); err != nil {
 		return m, fmt.Errorf("moving the database: %w", err)
 	}
-	source, done, err := openAlone(ctx, from.Path)
+	source, was, done, err := openAlone(ctx, from.Path)
 	if err != nil {
 		return m, fmt.Errorf("moving the database %q: %w", from.Path, err)
 	}
@@ -58,8 +58,8 @@ func Move(ctx context.Context, from, to Config) (m Moved, err error) {
 	m, sure, err := copyAll(ctx, source, target)
 	switch {
 	case err != nil && sure:
-		// Nothing was committed, so the file may go on.
-		err = errors.Join(err, setApplication(context.WithoutCancel(ctx), source, applicationID))
+		// Nothing was committed, so the file may go on, unless it had been closed before.
+		err = errors.Join(err, setApplication(context.WithoutCancel(ctx), source, was))
 		return Moved{}, fmt.Errorf("moving the database: %w", err)
 	case err != nil:
 		return Moved{}, fmt.Errorf("moving the database: whether the copy is complete is not known, so the file stays closed: drop the schema that was moved to and move again: %w", err)
@@ -68,11 +68,12 @@ func Move(ctx context.Context, from, to Config) (m Moved, err error) {
 }
 
 // openAlone opens a file so that nobody else can, and brings its schema to the present
-// version.
-func openAlone(ctx context.Context, path string) (*sql.Conn, func() error, error) {
+// version. Was is its application's id: applicationID, or movedID of one that is closed,
+// which it stays, since what it was moved to may have gone on from it.
+func openAlone(ctx context.Context, path string) (c *sql.Conn, was int64, done func() error, err error) {
 	db, err := sql.Open("sqlite", dsn(path, "locking_mode(EXCLUSIVE)", "synchronous(FULL)"))
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, nil, err
 	}
 	db.SetMaxOpenConns(1)
 	// Who has the file open holds a lock that an exclusive one cannot be beside.
@@ -84,10 +85,10 @@ func openAlone(ctx context.Context, path string) (*sql.Conn, func() error, error
 	}
 	conn, err := db.Conn(ctx)
 	if err != nil {
-		return nil, nil, errors.Join(taken(err), db.Close())
+		return nil, 0, nil, errors.Join(taken(err), db.Close())
 	}
-	fail := func(err error) (*sql.Conn, func() error, error) {
-		return nil, nil, errors.Join(err, conn.Close(), db.Close())
+	fail := func(err error) (*sql.Conn, int64, func() error, error) {
+		return nil, 0, nil, errors.Join(err, conn.Close(), db.Close())
 	}
 	if _, err := conn.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
 		return fail(taken(err))
@@ -96,19 +97,16 @@ func openAlone(ctx context.Context, path string) (*sql.Conn, func() error, error
 		return fail(err)
 	}
 	// An interrupted move is begun anew.
-	var application int64
-	if err := conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&application); err != nil {
+	if err := conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&was); err != nil {
 		return fail(err)
 	}
-	if application == movedID {
-		if err := setApplication(ctx, conn, applicationID); err != nil {
-			return fail(err)
-		}
+	if was != movedID {
+		was = applicationID
 	}
-	if err := migrateSQLite(ctx, conn); err != nil {
+	if err := migrateSQLite(ctx, conn, was); err != nil {
 		return fail(err)
 	}
-	return conn, func() error { return errors.Join(conn.Close(), db.Close()) }, nil
+	return conn, was, func() error { return errors.Join(conn.Close(), db.Close()) }, nil
 }
 
 func setApplication(ctx context.Context, conn *sql.Conn, id int64) error {

@@ -176,6 +176,14 @@ func TestMoveRefuses(t *testing.T) {
 	if _, err := store.Move(t.Context(), store.Config{Path: path}, to); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("moved twice: %v", err)
 	}
+	// And what fails then opens no door that was closed.
+	for _, to := range []store.Config{to, {URL: "postgres://u@127.0.0.1:1/x"}} {
+		if _, err := store.Move(t.Context(), store.Config{Path: path}, to); err == nil {
+			t.Fatal("moved twice")
+		}
+		_, err = store.Open(t.Context(), store.Config{Path: path})
+		wants(t, err, store.ErrMoved)
+	}
 }
 
 // A move that ends before its time leaves the file as it was and the database empty.

@@ -318,7 +318,8 @@ CREATE UNIQUE INDEX leases_of_person ON leases (person, place) WHERE person <> 0
 `
 
 // migrateSQLite brings the schema of a file to the newest version, all steps in one transaction.
-func migrateSQLite(ctx context.Context, conn *sql.Conn) (err error) {
+// Id is that of its application, which it keeps; a new file gets it.
+func migrateSQLite(ctx context.Context, conn *sql.Conn, id int64) (err error) {
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -339,9 +340,9 @@ func migrateSQLite(ctx context.Context, conn *sql.Conn) (err error) {
 	}
 	all := migrations()
 	switch {
-	case application == movedID:
+	case application == movedID && id != movedID:
 		return fmt.Errorf("%w, or its move was interrupted: set SALLYPORT_DATABASE_URL to where it is now, or move it again", ErrMoved)
-	case application != applicationID && (application != 0 || version != 0 || tables != 0):
+	case application != id && (application != 0 || version != 0 || tables != 0):
 		return errors.New("it is a database of another program")
 	case version > int64(len(all)):
 		return fmt.Errorf("%w: version %d, want at most %d", ErrNewer, version, len(all))
@@ -355,7 +356,7 @@ func migrateSQLite(ctx context.Context, conn *sql.Conn) (err error) {
 	}
 	for _, pragma := range []string{
 		fmt.Sprintf("PRAGMA user_version = %d", len(all)),
-		fmt.Sprintf("PRAGMA application_id = %d", applicationID),
+		fmt.Sprintf("PRAGMA application_id = %d", id),
 		"COMMIT",
 	} {
 		if _, err := conn.ExecContext(ctx, pragma); err != nil {

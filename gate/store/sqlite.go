@@ -36,7 +36,7 @@ func (s *Store) openSQLite(ctx context.Context) error {
 	if x.conn, err = db.Conn(ctx); err != nil {
 		return err
 	}
-	if err := migrateSQLite(ctx, x.conn); err != nil {
+	if err := migrateSQLite(ctx, x.conn, applicationID); err != nil {
 		return err
 	}
 	if s.readDB, err = sql.Open("sqlite", dsn(s.cfg.Path, "query_only(ON)")); err != nil {
