@@ -92,14 +92,17 @@ func cut(s string) string { return s[:min(len(s), maxName)] }
 // Webhook is where GitHub sends events.
 func (c Config) Webhook() string { return c.URL + "/webhooks/github" }
 
-// registration is where the form is sent.
-func (c Config) registration(state string) string {
-	path := "/settings/apps/new"
+// apps is the page of the owner's Apps.
+func (c Config) apps() string {
+	const path = "/settings/apps"
 	if c.Org != "" {
-		path = "/organizations/" + c.Org + path
+		return c.Places.Web + "/organizations/" + c.Org + path
 	}
-	return c.Places.Web + path + "?state=" + state
+	return c.Places.Web + path
 }
+
+// registration is where the form is sent.
+func (c Config) registration(state string) string { return c.apps() + "/new?state=" + state }
 
 // manifest is the App as GitHub is to make it.
 func (c Config) manifest(redirect string) (string, error) {

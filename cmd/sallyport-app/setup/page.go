@@ -326,12 +326,8 @@ func (f *Flow) foreign(a github.NewApp) string {
 
 // result is what came of it.
 func (c Config) result(a github.NewApp, where string, trouble error) *Result {
-	settings := c.Places.Web + "/settings/apps/" + string(a.Slug)
-	if c.Org != "" {
-		settings = c.Places.Web + "/organizations/" + string(a.Owner.Login) + "/settings/apps/" + string(a.Slug)
-	}
 	x := &Result{
-		Slug: string(a.Slug), Owner: string(a.Owner.Login), ID: int64(a.ID), Settings: settings, Install: strings.TrimSuffix(a.HTMLURL, "/") + "/installations/new",
+		Slug: string(a.Slug), Owner: string(a.Owner.Login), ID: int64(a.ID), Settings: c.apps() + "/" + string(a.Slug), Install: strings.TrimSuffix(a.HTMLURL, "/") + "/installations/new",
 		Folder: where, Env: where + "/" + fileEnv, URL: c.URL, ACME: c.ACME, Rerun: c.Rerun, Notes: c.differs(a),
 	}
 	if a.WebhookSecret == "" {
@@ -349,7 +345,7 @@ func (c Config) result(a github.NewApp, where string, trouble error) *Result {
 // sorry shows what went wrong.
 func (f *Flow) sorry(w http.ResponseWriter, status int, what, next string) {
 	f.failed = strings.TrimSpace(what + " " + next)
-	f.show(w, status, "sorry.html", map[string]any{"Style": f.base + "style.css", "What": what, "Next": next, "Again": f.base, "Settings": f.cfg.Places.Web + "/settings/apps"})
+	f.show(w, status, "sorry.html", map[string]any{"Style": f.base + "style.css", "What": what, "Next": next, "Again": f.base, "Org": f.cfg.Org, "Settings": f.cfg.apps()})
 }
 
 // end shows the next steps.

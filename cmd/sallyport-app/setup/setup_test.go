@@ -342,6 +342,8 @@ func TestWrongCallbacks(t *testing.T) {
 	}
 	code, state := good.Get("code"), good.Get("state")
 	s.wantRefused(with(code, ""), 400, "none that this page made")
+	// What is to be deleted is among the organisation's Apps, not the person's.
+	s.wantRefused(with(code, ""), 400, `<a href="`+s.g.URL()+`/organizations/acme/settings/apps">The Apps of acme on GitHub</a>`)
 	s.wantRefused(with(code, state+"x"), 400, "none that this page made")
 	s.wantRefused(with(code, strings.ToLower(state)), 400, "none that this page made")
 	for _, bad := range []string{"", "..", "../../user", "a/b/c/d/e/f", "%2e%2e%2fapp", "0123456789?x=1", "0123456789\n", strings.Repeat("a", 129)} {
