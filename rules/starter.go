@@ -405,7 +405,10 @@ func surveyWorkflow(f *Findings, add func(*[]string, string), name string, data 
 				env = valueOf(env, "name")
 			}
 			if env != nil && env.Kind == yaml.ScalarNode && checkNamePattern(env.Value, "") == nil && isLiteral(env.Value) && starterText(env.Value) {
-				add(&f.Environments, env.Value)
+				// GitHub compares them without regard to case.
+				if !slices.ContainsFunc(f.Environments, func(s string) bool { return strings.EqualFold(s, env.Value) }) {
+					add(&f.Environments, env.Value)
+				}
 				add(&f.Workflows, name)
 			}
 			continue

@@ -125,6 +125,7 @@ func TestStarterIsNotSteeredByNames(t *testing.T) {
 func FuzzStarter(f *testing.F) {
 	f.Add("docs/a.md\ndeploy/dev/x\na_test.go", "on: pull_request\njobs: {test: {environment: dev}}", "* @acme/sre @octocat", "acme")
 	f.Add("x", "on: [", "* @a @A @b/c", "-")
+	f.Add("x", "jobs: {a: {environment: Production}, b: {environment: {name: production}}, c: {environment: Dev}, d: {environment: dev}}", "", "acme")
 	f.Fuzz(func(t *testing.T, files, workflow, owners, owner string) {
 		look := rules.Look{
 			Files:    append(strings.Split(files, "\n"), ".github/workflows/w.yml", "CODEOWNERS"),
