@@ -22,6 +22,7 @@ const (
 	fileClient  = "client-secret"
 	fileSeal    = "seal-key"
 	fileEnv     = "sallyport.env"
+	fileIgnore  = ".gitignore"
 	fileDB      = "sallyport.db" // the server makes it
 	folderCerts = "certificates" // the server makes it
 )
@@ -128,6 +129,8 @@ func create(root *os.Root, name, text string) error {
 // their place afterwards, nothing is lost: where says in which folder all of them are,
 // and err why that is not the one that was asked for.
 func (f *Folder) write(files []file) (where string, err error) {
+	// In a work tree git must not take them. One that is there is somebody's own.
+	_ = create(f.root, fileIgnore, "*\n")
 	all := func(root *os.Root, below string) error {
 		for _, x := range files {
 			if err := create(root, filepath.Join(below, x.name), x.text); err != nil {
