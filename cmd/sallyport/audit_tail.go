@@ -286,8 +286,20 @@ func subject(s ledger.Subject) string {
 	add("deployment", int64(s.Deployment))
 	add("run", int64(s.Run))
 	add("attempt", int64(s.Attempt))
+	if s.Environment != "" {
+		out = append(out, "environment "+oneWord(s.Environment))
+	}
 	if s.Key != "" {
-		out = append(out, "key "+s.Key)
+		out = append(out, "key "+oneWord(s.Key))
 	}
 	return strings.Join(out, " ")
+}
+
+// oneWord quotes what could be taken for more than it is: whoever names an environment
+// chooses what stands there.
+func oneWord(s string) string {
+	if strings.ContainsAny(s, " \"{") {
+		return strconv.Quote(s)
+	}
+	return s
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -125,6 +126,29 @@ func (a *auditServerOf) witness() (string, error) {
 	}
 	c, err := ledger.ParseCheckpoint(data, a.key.Verifier())
 	return c.Witness().String(), err
+}
+
+// A line names all that an entry is about, fields that come to be added included.
+func TestAuditTailSubject(t *testing.T) {
+	fields := reflect.TypeFor[ledger.Subject]()
+	for i := range fields.NumField() {
+		var s ledger.Subject
+		want := "104"
+		switch f := reflect.ValueOf(&s).Elem().Field(i); f.Kind() {
+		case reflect.String:
+			want = "value"
+			f.SetString(want)
+		default:
+			f.SetInt(104)
+		}
+		if got := subject(s); !strings.Contains(got, want) {
+			t.Errorf("%s: %q", fields.Field(i).Name, got)
+		}
+	}
+	s := ledger.Subject{Environment: `dev run 1  {"verdict":"allow"}`, Run: 2}
+	if got, want := subject(s), `run 2 environment "dev run 1  {\"verdict\":\"allow\"}"`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
 }
 
 // TestAuditScripts runs scripts with a ledger: "ledger N" makes one of N entries
