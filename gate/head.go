@@ -69,10 +69,8 @@ func (g *Gate) head(ctx context.Context, work store.Work) error {
 	if err != nil {
 		return err
 	}
-	old := data.ID
 	spec := checkRun(d, pulls, annotations, g.cfg.URL)
 	digest := short(fmt.Sprint(spec, ids))
-	data.ID = digest
 	var pl plan
 	if data.Check == 0 || data.Digest != digest || asked > data.Rerequest {
 		run := data.Check
@@ -98,7 +96,7 @@ func (g *Gate) head(ctx context.Context, work store.Work) error {
 	published := headData{Check: data.Check, Conclusion: data.Conclusion}
 	t := task{
 		g: g, at: at, work: work, head: work.Key.SHA,
-		judged: judged{old: old, id: old, decision: d, subject: pullSubject(at.id, 0, work.Key.SHA)}, plan: pl,
+		judged: shownBy(at.id, pulls, d), plan: pl,
 		after: func(tx *store.Tx) error {
 			if data.Conclusion != conclusionSuccess || published.Conclusion == data.Conclusion {
 				return nil
@@ -131,6 +129,17 @@ func (g *Gate) head(ctx context.Context, work store.Work) error {
 	return t.run(ctx)
 }
 
+// shownBy is the decision that a check run at a commit shows: that of the pull request
+// there, or of several the first that is as strict as all of them together. The ledger
+// has it already.
+func shownBy(repository rules.RepositoryID, pulls []pullData, all rules.Decision) judged {
+	p := &pulls[0]
+	if i := slices.IndexFunc(pulls, func(o pullData) bool { return o.Decision.Verdict == all.Verdict }); i > 0 {
+		p = &pulls[i]
+	}
+	return judged{old: p.ID, id: p.ID, decision: all, subject: pullSubject(repository, p.Number, p.Head)}
+}
+
 // pullsAt are the open pull requests that were judged at a commit, by number.
 func (g *Gate) pullsAt(ctx context.Context, repository rules.RepositoryID, sha rules.SHA) ([]pullData, error) {
 	subjects, err := g.cfg.Store.SubjectsAt(ctx, repository, sha)
@@ -161,7 +170,7 @@ func (g *Gate) findPulls(ctx context.Context, at *place, work store.Work) error 
 		return fmt.Errorf("asking what stands at %s: %w", work.Key.SHA.Short(), err)
 	}
 	if len(numbers) == 0 {
-		return g.leave(ctx, work, pullSubject(at.id, 0, work.Key.SHA), "no open pull request stands there", func(tx *store.Tx) error {
+		return g.leave(ctx, work, plannedAs(pullSubject(at.id, 0, work.Key.SHA)), "no open pull request stands there", func(tx *store.Tx) error {
 			return g.setSubject(tx, work.Key, "", false, headData{None: true})
 		})
 	}

@@ -65,6 +65,8 @@ func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
 	if data.Digest == digest {
 		return g.cfg.Store.Done(ctx, work.Key, work.Lease)
 	}
+	old := data.ID
+	data.ID = decisionID(work.Key, work.Key.SHA, policies, d)
 	key := fmt.Sprintf("check:%d:%s:group:%s", at.id, work.Key.SHA, digest)
 	witness, err := g.witness(ctx)
 	if err != nil {
@@ -74,14 +76,14 @@ func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
 	spec.Text += "\n\n" + witness
 	t := task{
 		g: g, at: at, work: work, head: work.Key.SHA,
-		judged: judged{old: data.ID, id: digest, decision: d, policies: policies, subject: pullSubject(at.id, 0, work.Key.SHA)},
+		judged: judged{old: old, id: data.ID, decision: d, policies: policies, subject: pullSubject(at.id, 0, work.Key.SHA)},
 		plan: plan{effects: []effect{{
 			kind: effectCheck, key: key, sha: work.Key.SHA, digest: digest, run: data.Check, check: &spec, closes: spec.Conclusion == conclusionFailure,
 		}}},
 		save: func(tx *store.Tx) error { return g.setSubject(tx, work.Key, "", false, data) },
 		done: func(_ effect, kind string, result effectResult) {
 			if kind == effectCheck {
-				data.Check, data.Conclusion, data.Digest, data.ID = result.Check, spec.Conclusion, digest, digest
+				data.Check, data.Conclusion, data.Digest = result.Check, spec.Conclusion, digest
 			}
 		},
 	}

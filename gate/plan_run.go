@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -141,11 +142,33 @@ func (x *deployDoor) plan(ctx context.Context) error {
 }
 
 // ref is a held deployment as the keys of its effects name it.
-func (x *deployDoor) ref(h *heldData) string {
-	return fmt.Sprintf("%d/%d/%d/%d:%s", x.f.at.id, x.f.run.ID, h.Attempt, h.Turn, strings.ToLower(h.Environment))
+func (x *deployDoor) ref(h *heldData) string { return refOf(x.f.at.id, x.f.run.ID, h) }
+
+func refOf(repository rules.RepositoryID, run rules.RunID, h *heldData) string {
+	return fmt.Sprintf("%d/%d/%d/%d:%s", repository, run, h.Attempt, h.Turn, strings.ToLower(h.Environment))
+}
+
+// planned is what an effect of a look before was about: its key names the held
+// deployment.
+func (d *runData) planned(repository rules.RepositoryID, run rules.RunID) func(store.Effect) ledger.Subject {
+	return func(e store.Effect) ledger.Subject {
+		s := ledger.Subject{Repository: repository, Run: run, SHA: e.SHA, Key: e.Key}
+		_, rest, _ := strings.Cut(e.Key, ":")
+		longest := 0 // a name may begin with another one
+		for _, h := range d.Held {
+			if ref := refOf(repository, run, h); len(ref) > longest && (rest == ref || strings.HasPrefix(rest, ref+":")) {
+				longest, s.Attempt, s.Environment = len(ref), h.Attempt, h.Environment
+			}
+		}
+		return s
+	}
 }
 
 func (x *deployDoor) add(h *heldData, e effect) {
+	if x.about[h] == 0 {
+		// It was judged in a look before, and this follows from what was decided then.
+		x.decidedAs(h, judged{old: h.ID, id: h.ID, decision: h.Decision, subject: x.subject(h)})
+	}
 	e.about = x.about[h]
 	if e.held == nil {
 		e.held = &heldRef{}

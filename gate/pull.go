@@ -104,7 +104,7 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 		if err := g.renamed(ctx, at); err != nil {
 			return err
 		}
-		return g.leave(ctx, work, pullSubject(at.id, int(work.Key.Number), old.Head), "GitHub shows the pull request no more", func(tx *store.Tx) error { return tx.ForgetSubject(work.Key) })
+		return g.leave(ctx, work, plannedAs(pullSubject(at.id, int(work.Key.Number), old.Head)), "GitHub shows the pull request no more", func(tx *store.Tx) error { return tx.ForgetSubject(work.Key) })
 	case err != nil:
 		return fmt.Errorf("reading pull request %d: %w", work.Key.Number, err)
 	case p.Change.Repository.ID != at.id:
@@ -114,7 +114,7 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 	data.Number, data.State, data.Base, data.MergeCommit, data.Read = int(work.Key.Number), p.State, p.Change.Base.Ref, p.MergeCommit, p.Change.Now
 	if p.State != "open" {
 		// What was decided about it stays: a policy that it brought is judged by it.
-		return g.leave(ctx, work, pullSubject(at.id, data.Number, data.Head), "the pull request is "+p.State, func(tx *store.Tx) error {
+		return g.leave(ctx, work, plannedAs(pullSubject(at.id, data.Number, data.Head)), "the pull request is "+p.State, func(tx *store.Tx) error {
 			if p.State == "merged" && old.State != p.State {
 				if err := tx.Mark(g.markAt(at, repositoryKey(at.id), rules.PriorityDoor), g.cfg.Now()); err != nil {
 					return err
@@ -310,7 +310,7 @@ func (g *Gate) finish(ctx context.Context, work store.Work, fn func(*store.Tx) e
 
 // leave ends work on what nothing is done about any more: with it end its effects that
 // were planned, and done perhaps without an answer.
-func (g *Gate) leave(ctx context.Context, work store.Work, subject ledger.Subject, why string, fn func(*store.Tx) error) error {
+func (g *Gate) leave(ctx context.Context, work store.Work, about func(store.Effect) ledger.Subject, why string, fn func(*store.Tx) error) error {
 	planned, err := g.cfg.Store.PlannedEffects(ctx, work.Key)
 	if err != nil {
 		return err
@@ -318,9 +318,7 @@ func (g *Gate) leave(ctx context.Context, work store.Work, subject ledger.Subjec
 	now := g.cfg.Now()
 	var entries []ledger.Entry
 	for _, e := range planned {
-		at := subject
-		at.Key = e.Key
-		entries = append(entries, ledger.Entry{Kind: ledger.KindOutcome, Time: now, Subject: at, Decision: e.Decision, Payload: outcomePayload{Outcome: "not needed any more"}, Personal: map[string]any{"result": effectResult{Why: why}}})
+		entries = append(entries, ledger.Entry{Kind: ledger.KindOutcome, Time: now, Subject: about(e), Decision: e.Decision, Payload: outcomePayload{Outcome: "not needed any more"}, Personal: map[string]any{"result": effectResult{Why: why}}})
 	}
 	return g.write(ctx, entries, func(tx *store.Tx) error {
 		for _, e := range planned {

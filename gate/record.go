@@ -47,6 +47,8 @@ type task struct {
 	plan plan
 	// entries are recorded beside the decisions.
 	entries []ledger.Entry
+	// planned is what an effect of a look before was about; nil is what this look is.
+	planned func(store.Effect) ledger.Subject
 	// facts are those that the plan was made from; nil where they are not a pull
 	// request's.
 	facts *github.Pull
@@ -72,6 +74,18 @@ type effectResult struct {
 
 func pullSubject(repository rules.RepositoryID, number int, head rules.SHA) ledger.Subject {
 	return ledger.Subject{Repository: repository, PullRequest: number, SHA: head}
+}
+
+// plannedAs is what effects were about that differ in nothing but the commit.
+func plannedAs(subject ledger.Subject) func(store.Effect) ledger.Subject {
+	return func(e store.Effect) ledger.Subject {
+		s := subject
+		s.Key = e.Key
+		if e.SHA != "" {
+			s.SHA = e.SHA
+		}
+		return s
+	}
 }
 
 // run records the decision and its effects, applies these, and records what became
@@ -193,7 +207,12 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 	for _, e := range planned {
 		if _, wanted := tried[e.Key]; !wanted {
 			dropped = append(dropped, e.Key)
-			entries = append(entries, t.outcome(&t.judged, e.Key, "not needed any more", effectResult{}))
+			about := t.planned
+			if about == nil {
+				about = plannedAs(t.subject)
+			}
+			// It followed from another decision, and was bound to that one's commit.
+			entries = append(entries, t.outcome(&judged{id: e.Decision, subject: about(e)}, e.Key, "not needed any more", effectResult{}))
 		}
 	}
 	err = t.append(ctx, entries, func(tx *store.Tx) error {

@@ -251,7 +251,7 @@ func (g *Gate) run(ctx context.Context, work store.Work) error {
 		if err := g.renamed(ctx, at); err != nil {
 			return err
 		}
-		return g.leave(ctx, work, ledger.Subject{Repository: at.id, Run: rules.RunID(work.Key.Number)}, "GitHub shows the run no more", func(tx *store.Tx) error { return tx.ForgetSubject(work.Key) })
+		return g.leave(ctx, work, data.planned(at.id, rules.RunID(work.Key.Number)), "GitHub shows the run no more", func(tx *store.Tx) error { return tx.ForgetSubject(work.Key) })
 	case err != nil:
 		return err
 	case f.run.Repository != at.id:
@@ -354,7 +354,7 @@ func (g *Gate) lookAtRun(ctx context.Context, work store.Work, f *runFacts, data
 	t := task{
 		g: g, at: f.at, work: work, head: f.run.HeadSHA, plan: door.pl, entries: alerts,
 		judged: judged{subject: ledger.Subject{Repository: f.at.id, SHA: f.run.HeadSHA, Run: f.run.ID, Attempt: f.run.Attempt}},
-		more:   door.judged,
+		more:   door.judged, planned: data.planned(f.at.id, f.run.ID),
 		also: func(tx *store.Tx) error {
 			if err := tell(tx); err != nil {
 				return err
@@ -667,14 +667,19 @@ func (x *deployDoor) judgedAs(h *heldData, d *rules.Deployment, policies rules.P
 	old := h.ID
 	h.Decision = out
 	h.ID = decisionID(runKey(x.f.at.id, x.f.run.ID), rules.SHA(h.Name), policies, out)
-	if x.about == nil {
-		x.about = map[*heldData]int{}
-	}
-	x.judged = append(x.judged, judged{old: old, id: h.ID, decision: out, policies: policies, subject: x.subject(h)})
-	x.about[h] = len(x.judged)
+	x.decidedAs(h, judged{old: old, id: h.ID, decision: out, policies: policies, subject: x.subject(h)})
 	x.g.cfg.Log.Info("judged", slog.String("subject", runKey(x.f.at.id, x.f.run.ID).String()), slog.String("repository", x.f.at.fullName), slog.Int64("run", int64(x.f.run.ID)), slog.Int("attempt", h.Attempt),
 		slog.String("environment", h.Environment), slog.String("sha", string(x.f.run.HeadSHA)), slog.String("verdict", string(out.Verdict)), slog.String("decision", h.ID))
 	return x.verdict(h, d, out)
+}
+
+// decidedAs keeps the decision that the effects of a held deployment follow from.
+func (x *deployDoor) decidedAs(h *heldData, j judged) {
+	if x.about == nil {
+		x.about = map[*heldData]int{}
+	}
+	x.judged = append(x.judged, j)
+	x.about[h] = len(x.judged)
 }
 
 func (x *deployDoor) subject(h *heldData) ledger.Subject {
