@@ -31,6 +31,8 @@ type raised struct {
 	key         string
 	path        string
 	environment string
+	run         rules.RunID
+	attempt     int
 	reason      rules.Reason
 	url         string
 }
@@ -56,7 +58,9 @@ func (g *Gate) raise(ctx context.Context, at *place, policies rules.Policies, li
 			slog.String("code", string(a.reason.Code)), slog.String("text", a.reason.Text))
 		entries = append(entries, ledger.Entry{
 			Kind: ledger.KindAlert, Time: g.cfg.Now(), Payload: alertPayload{Code: a.reason.Code, File: a.path},
-			Subject: ledger.Subject{Repository: at.id, SHA: a.reason.SHA, Environment: a.environment},
+			Subject: ledger.Subject{Repository: at.id, SHA: a.reason.SHA, Environment: a.environment, Run: a.run, Attempt: a.attempt, Key: "alert:" + a.key},
+			// It may name who did it.
+			Personal: map[string]any{"reason": a.reason},
 		})
 	}
 	return entries, func(tx *store.Tx) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/gate/github/githubtest"
 	"github.com/sallyport/sallyport/gate/ledger"
+	"github.com/sallyport/sallyport/rules"
 )
 
 // recorded is an entry of the ledger with what it says in clear, and what is committed to.
@@ -60,7 +61,7 @@ func (w *world) hangTogether() {
 	done := map[string]recorded{}
 	for _, e := range w.entries(0) {
 		s := e.Subject
-		if s.Repository == 0 || s.Run != 0 && (s.Attempt == 0 || s.Environment == "" || s.SHA == "") {
+		if s.Repository == 0 || s.Run != 0 && (s.Attempt == 0 || s.Environment == "" || s.SHA == "" && e.Kind != ledger.KindAlert) {
 			w.t.Errorf("it does not say what it is about: %s", e.Leaf)
 		}
 		if e.Kind == ledger.KindEffect || e.Kind == ledger.KindOutcome {
@@ -71,6 +72,10 @@ func (w *world) hangTogether() {
 			}
 		}
 		switch e.Kind {
+		case ledger.KindAlert:
+			if code, _ := e.said["code"].(string); s.Key == "" || code == "" || !strings.Contains(e.personal["reason"], `"code":"`+code+`"`) {
+				w.t.Errorf("it does not say what happened: %s %v", e.Leaf, e.personal)
+			}
 		case ledger.KindDecision:
 			if before, again := decided[e.Decision]; e.Decision == "" || again && before != s {
 				w.t.Errorf("another decision has its id: %s", e.Leaf)
@@ -232,6 +237,80 @@ func TestEntriesHangTogether(t *testing.T) {
 				if got[k] == 0 {
 					t.Errorf("no effect %q, so this shows little: %v", k, slices.Sorted(maps.Keys(got)))
 				}
+			}
+		})
+	}
+}
+
+// An alert says where it happened and, under a commitment, who did it and why it is one.
+func TestAlertEntries(t *testing.T) {
+	for _, c := range []struct {
+		code, reason string
+		do           func(w *world) *deployment
+	}{
+		{"SP540", `"login":"alice"`, func(w *world) *deployment {
+			d := w.deploy("production")
+			must(w.t, d.StartWaiting(w.carol))
+			w.settle()
+			return d
+		}},
+		{"SP541", `"login":"alice"`, func(w *world) *deployment {
+			w.repo.Environment("production-eu")
+			d := w.deploy("production-eu")
+			d.end("success")
+			return d
+		}},
+		{"SP543", "", func(w *world) *deployment {
+			w.released("production")
+			before := w.repo.Head("main")
+			w.merged(w.alice, "a", "merge", map[string]string{"src/a.go": "a"})
+			d := w.deploy("production")
+			must(w.t, w.repo.Push(w.carol, "main", before))
+			d.click(w.bob, "approve")
+			return d
+		}},
+		{"SP544", "", func(w *world) *deployment {
+			d := w.deploy("production")
+			w.inst.Suspend(w.carol)
+			w.settle()
+			return d
+		}},
+		{"SP630", `orders-migrator`, func(w *world) *deployment {
+			d := w.deploy("production")
+			d.click(w.rose, "approve")
+			w.lease(d, "orders-migrator")
+			w.lease(d, "orders-migrator")
+			return d
+		}},
+		{"SP632", `"because":[{"code":"SP`, func(w *world) *deployment {
+			d := w.deploy("production")
+			d.click(w.rose, "approve")
+			w.clock.Advance(6 * time.Minute)
+			w.lease(d, "orders-migrator")
+			w.sre.Remove(w.carol, w.rose)
+			w.minute()
+			return d
+		}},
+	} {
+		t.Run(c.code, func(t *testing.T) {
+			w := deploys(t, keysPolicy, keys(&safe{}))
+			d := c.do(w)
+			w.hangTogether()
+			want := ledger.Subject{Repository: rules.RepositoryID(w.repo.ID), Run: rules.RunID(d.ID), Attempt: 1, SHA: rules.SHA(d.sha), Environment: d.environment}
+			n := 0
+			for _, e := range w.entries(0) {
+				if e.Kind != ledger.KindAlert || e.said["code"] != c.code {
+					continue
+				}
+				n++
+				got := e.Subject
+				got.Key = ""
+				if got != want || !strings.Contains(e.personal["reason"], c.reason) {
+					t.Errorf("%+v %s\nwant %+v %s", got, e.personal["reason"], want, c.reason)
+				}
+			}
+			if n != 1 {
+				t.Errorf("%d entries, want 1", n)
 			}
 		})
 	}

@@ -153,7 +153,7 @@ func (g *Gate) abandoned(ctx context.Context, in store.Installation, gone map[ru
 			for _, h := range data.Held {
 				if h.State == heldWaiting {
 					key := fmt.Sprintf("abandoned:%d/%d/%d/%d:%s", m.Key.Repository, m.Key.Number, h.Attempt, h.Turn, h.Environment)
-					list = append(list, raised{key: key, environment: h.Environment, reason: rules.OutOfReach(h.Environment, data.SHA), url: h.Shown.URL})
+					list = append(list, raised{key: key, environment: h.Environment, run: rules.RunID(m.Key.Number), attempt: h.Attempt, reason: rules.OutOfReach(h.Environment, data.SHA), url: h.Shown.URL})
 				}
 			}
 			more, tell, err := g.raise(ctx, at, policies, list)

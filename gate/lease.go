@@ -230,7 +230,7 @@ func (g *Gate) grants(ctx context.Context, x *leaseRequest) ([]rules.Grant, erro
 			}
 			if job == c.CheckRunID && r.Attempt == c.RunAttempt && strings.EqualFold(r.Environment, c.Environment) {
 				door := &deployDoor{g: g, f: x.facts, data: &x.data}
-				if grant.Holds, err = door.holds(ctx, r, g.cfg.Now()); err != nil {
+				if grant.Holds, _, err = door.holds(ctx, r, g.cfg.Now()); err != nil {
 					return nil, err
 				}
 				x.release = r
@@ -258,7 +258,7 @@ func (g *Gate) refuseLease(ctx context.Context, x *leaseRequest) error {
 	if x.before != nil {
 		c := x.token.Claims
 		alerts = append(alerts, raised{
-			key: "twice:" + x.before.ID, environment: c.Environment, reason: rules.AskedTwice(x.credential, c.Environment, c.SHA), url: x.facts.run.URL,
+			key: "twice:" + x.before.ID, environment: c.Environment, run: c.RunID, attempt: c.RunAttempt, reason: rules.AskedTwice(x.credential, c.Environment, c.SHA), url: x.facts.run.URL,
 		})
 	}
 	entries, tell, err := g.raise(ctx, x.at, x.facts.policies, alerts)
@@ -456,7 +456,7 @@ func (g *Gate) notEnded(ctx context.Context, l store.Lease) error {
 	if err != nil {
 		return err
 	}
-	entries, tell, err := g.raise(ctx, at, policies, []raised{{key: "not-ended:" + l.ID, environment: l.Environment, reason: rules.NotEnded(l.Target, l.Environment, "see the server's log", l.SHA)}})
+	entries, tell, err := g.raise(ctx, at, policies, []raised{{key: "not-ended:" + l.ID, environment: l.Environment, run: l.Run, attempt: l.Attempt, reason: rules.NotEnded(l.Target, l.Environment, "see the server's log", l.SHA)}})
 	if err != nil || len(entries) == 0 {
 		return err
 	}

@@ -41,9 +41,10 @@ func (x *deployDoor) leases(ctx context.Context) error {
 			return r.Attempt == l.Attempt && slices.Contains(r.Jobs, l.Job) && strings.EqualFold(r.Environment, l.Environment)
 		})
 		holds := rules.No
+		reason := rules.Withdrawn(l.Credential, l.Environment, l.SHA)
 		if i >= 0 {
 			// An approval's age counts until the credential was given, and no longer.
-			if holds, err = x.holds(ctx, &releases[i], l.MadeAt); err != nil {
+			if holds, reason.Because, err = x.holds(ctx, &releases[i], l.MadeAt); err != nil {
 				return err
 			}
 		}
@@ -54,7 +55,7 @@ func (x *deployDoor) leases(ctx context.Context) error {
 			continue
 		}
 		x.alerts = append(x.alerts, raised{
-			key: "withdrawn:" + l.ID, environment: l.Environment, reason: rules.Withdrawn(l.Credential, l.Environment, l.SHA), url: f.run.URL,
+			key: "withdrawn:" + l.ID, environment: l.Environment, attempt: l.Attempt, reason: reason, url: f.run.URL,
 		})
 		g.cfg.Log.WarnContext(ctx, "a credential's release holds no more", slog.String("repository", f.at.fullName), slog.String("credential", l.Credential), slog.String("lease", l.ID))
 		// Taking back acts first, even where it cannot be recorded.
@@ -70,7 +71,8 @@ func (x *deployDoor) leases(ctx context.Context) error {
 
 // holds judges a release once more, as of a time, with the approvals that it was made
 // from: those who gave them must still be what they were, and nobody rejected it since.
-func (x *deployDoor) holds(ctx context.Context, r *store.Release, at time.Time) (rules.Tri, error) {
+// If it does not hold it says why.
+func (x *deployDoor) holds(ctx context.Context, r *store.Release, at time.Time) (rules.Tri, []rules.Reason, error) {
 	var h *heldData
 	for _, o := range x.data.Held {
 		if o.Attempt == r.Attempt && o.Turn == r.Turn && strings.EqualFold(o.Environment, r.Environment) && o.State == heldReleased {
@@ -78,21 +80,21 @@ func (x *deployDoor) holds(ctx context.Context, r *store.Release, at time.Time) 
 		}
 	}
 	if h == nil || x.f.run.Attempt != r.Attempt || x.f.run.HeadSHA != r.SHA {
-		return rules.No, nil
+		return rules.No, nil, nil
 	}
 	var approvals []rules.Approval
 	if err := json.Unmarshal(r.Approvals, &approvals); err != nil {
-		return rules.No, fmt.Errorf("reading the approvals of a release: %w", err)
+		return rules.No, nil, fmt.Errorf("reading the approvals of a release: %w", err)
 	}
 	copied := *h
 	door := &deployDoor{g: x.g, f: x.f, data: x.data, again: map[*heldData]once{&copied: {held: h, approvals: approvals, at: at}}}
 	_, out, err := door.decide(ctx, &copied)
 	if err != nil {
-		return rules.No, err
+		return rules.No, nil, err
 	}
 	// Whoever is on no list may object before it is released, and not end it after.
-	falls := slices.ContainsFunc(out.Reasons, func(r rules.Reason) bool { return r.Verdict != rules.VerdictAllow && r.Code != codeObjection })
-	return rules.TriOf(!falls), nil
+	falls := slices.DeleteFunc(slices.Clone(out.Reasons), func(r rules.Reason) bool { return r.Verdict == rules.VerdictAllow || r.Code == codeObjection })
+	return rules.TriOf(len(falls) == 0), falls, nil
 }
 
 // codeObjection is that of a rejection by somebody who is on no list.

@@ -358,7 +358,7 @@ func (x *deployDoor) heldJob(id rules.CheckRunID) *heldData {
 
 // raise keeps an alert about a held deployment.
 func (x *deployDoor) raise(h *heldData, kind string, r rules.Reason) {
-	x.alerts = append(x.alerts, raised{key: kind + ":" + x.ref(h), environment: h.Environment, reason: r, url: x.f.run.URL})
+	x.alerts = append(x.alerts, raised{key: kind + ":" + x.ref(h), environment: h.Environment, attempt: h.Attempt, reason: r, url: x.f.run.URL})
 }
 
 // record writes what belongs into the transaction of the decisions: releases, what

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -346,6 +347,10 @@ func (g *Gate) lookAtRun(ctx context.Context, work store.Work, f *runFacts, data
 	}
 	if door.marks, err = g.overtaken(ctx, f.at, f.run.ID, door.ended); err != nil {
 		return err
+	}
+	for i := range door.alerts {
+		a := &door.alerts[i]
+		a.run, a.attempt = f.run.ID, cmp.Or(a.attempt, f.run.Attempt)
 	}
 	alerts, tell, err := g.raise(ctx, f.at, f.policies, door.alerts)
 	if err != nil {
