@@ -20,10 +20,16 @@ type (
 	}
 	// effectPayload is of something that is about to be done at GitHub, or made.
 	effectPayload struct {
-		Access   string    `json:"access,omitzero"`
-		Deadline time.Time `json:"deadline,omitzero"`
-		Kind     string    `json:"kind"`
-		Target   string    `json:"target,omitzero"`
+		Access     string           `json:"access,omitzero"`
+		Capability rules.Capability `json:"capability,omitzero"`
+		Credential string           `json:"credential,omitzero"`
+		Deadline   time.Time        `json:"deadline,omitzero"`
+		// Grant is the decision by which the job was released that is given a credential.
+		Grant string             `json:"grant,omitzero"`
+		Jobs  []rules.CheckRunID `json:"jobs,omitzero"`
+		Kind  string             `json:"kind"`
+		// Target is the server's name of what the credential opens.
+		Target string `json:"target,omitzero"`
 	}
 	// outcomePayload is what became of an effect.
 	outcomePayload struct {

@@ -1,7 +1,9 @@
 package gate_test
 
 import (
+	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
 	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/rules"
@@ -61,7 +64,9 @@ func (w *world) hangTogether() {
 	done := map[string]recorded{}
 	for _, e := range w.entries(0) {
 		s := e.Subject
-		if s.Repository == 0 || s.Run != 0 && (s.Attempt == 0 || s.Environment == "" || s.SHA == "" && e.Kind != ledger.KindAlert) {
+		// A token may be refused for what it does not say.
+		asked := e.Kind == ledger.KindDecision && strings.HasPrefix(s.Key, "credential:")
+		if s.Repository == 0 || s.Run != 0 && !asked && (s.Attempt == 0 || s.Environment == "" || s.SHA == "" && e.Kind != ledger.KindAlert) {
 			w.t.Errorf("it does not say what it is about: %s", e.Leaf)
 		}
 		if e.Kind == ledger.KindEffect || e.Kind == ledger.KindOutcome {
@@ -311,6 +316,153 @@ func TestAlertEntries(t *testing.T) {
 			}
 			if n != 1 {
 				t.Errorf("%d entries, want 1", n)
+			}
+		})
+	}
+}
+
+// The ledger alone tells which job was given what, by which approval, why it ended, and
+// who was refused.
+func TestLeaseEntries(t *testing.T) {
+	type want struct {
+		kind  ledger.Kind
+		said  map[string]any // these members, as they are
+		holds string         // in what is committed to
+	}
+	job := func(d *deployment) []any { return []any{float64(d.Job("deploy").ID)} }
+	refused := func(code string) want {
+		return want{kind: ledger.KindDecision, said: map[string]any{"verdict": "deny", "codes": []any{code}}, holds: `"code":"` + code + `"`}
+	}
+	allowed := want{kind: ledger.KindDecision, said: map[string]any{"verdict": "allow", "codes": []any{"SP600"}}}
+	outcome := func(o, why string) want {
+		w := want{kind: ledger.KindOutcome, said: map[string]any{"outcome": o}}
+		if why != "" {
+			w.said["why"] = why
+		}
+		return w
+	}
+	minted := func(d *deployment) want {
+		return want{kind: ledger.KindEffect, said: map[string]any{"kind": "mint", "credential": "orders-migrator", "capability": "write", "target": "orders-db", "jobs": job(d)}}
+	}
+	for _, c := range []struct {
+		name string
+		do   func(w *world, d *deployment, s *safe) []want // d is released
+	}{
+		{"given and given back", func(w *world, d *deployment, _ *safe) []want {
+			given, _ := w.lease(d, "orders-migrator")
+			must(w.t, w.gate.EndLease(w.t.Context(), given.ID, given.Secret))
+			return []want{allowed, minted(d), outcome("given", ""), outcome("ended", "whoever has it is done with it")}
+		}},
+		{"its job ends", func(w *world, d *deployment, _ *safe) []want {
+			w.lease(d, "orders-migrator")
+			d.end("success")
+			must(w.t, w.gate.EndLeases(w.t.Context()))
+			return []want{allowed, minted(d), outcome("given", ""), outcome("ended", "its job has ended")}
+		}},
+		{"its time is over", func(w *world, d *deployment, _ *safe) []want {
+			w.lease(d, "orders-migrator")
+			w.clock.Advance(10 * time.Minute)
+			must(w.t, w.gate.EndLeases(w.t.Context()))
+			return []want{allowed, minted(d), outcome("given", ""), outcome("ended", "its deadline is over")}
+		}},
+		{"asked for twice", func(w *world, d *deployment, _ *safe) []want {
+			w.lease(d, "orders-migrator")
+			w.lease(d, "orders-migrator")
+			return []want{allowed, minted(d), outcome("given", ""), refused("SP619"), outcome("ended", "somebody asked for it again")}
+		}},
+		{"asked for twice, and away at first", func(w *world, d *deployment, s *safe) []want {
+			w.lease(d, "orders-migrator")
+			s.fail = 1
+			w.lease(d, "orders-migrator")
+			w.clock.Advance(5 * time.Second)
+			must(w.t, w.gate.EndLeases(w.t.Context()))
+			return []want{allowed, minted(d), outcome("given", ""), refused("SP619"), outcome("ended", "somebody asked for it again")}
+		}},
+		{"an operator revokes all", func(w *world, d *deployment, _ *safe) []want {
+			w.lease(d, "orders-migrator")
+			_, _, err := w.gate.RevokeAll(w.t.Context(), "an operator revoked all")
+			must(w.t, err)
+			return []want{allowed, minted(d), outcome("given", ""), outcome("ended", "an operator revoked all")}
+		}},
+		{"its approver is no member any more", func(w *world, d *deployment, _ *safe) []want {
+			w.clock.Advance(6 * time.Minute)
+			w.lease(d, "orders-migrator")
+			w.sre.Remove(w.carol, w.rose)
+			w.minute()
+			return []want{allowed, minted(d), outcome("given", ""), outcome("ended", "its release holds no more")}
+		}},
+		{"its repository goes", func(w *world, d *deployment, _ *safe) []want {
+			w.lease(d, "orders-migrator")
+			w.inst.Suspend(w.carol)
+			w.settle()
+			must(w.t, w.gate.EndLeases(w.t.Context()))
+			return []want{allowed, minted(d), outcome("given", ""), outcome("ended", "its repository is out of reach")}
+		}},
+		{"the token is of no environment", func(w *world, d *deployment, _ *safe) []want {
+			if _, code := w.lease(d, "orders-migrator", func(t *rules.JobToken) { t.Claims.Environment = "" }); code != "SP604" {
+				w.t.Errorf("refused with %q", code)
+			}
+			return []want{refused("SP604")}
+		}},
+		{"the token says impossible things", func(w *world, d *deployment, _ *safe) []want {
+			w.lease(d, "orders-migrator", func(t *rules.JobToken) { t.Claims.RunAttempt, t.Claims.RunID, t.Claims.SHA = -1, -2, "x" })
+			return []want{refused("SP604")}
+		}},
+		{"the token names the repository otherwise", func(w *world, d *deployment, _ *safe) []want {
+			w.lease(d, "orders-migrator", func(t *rules.JobToken) { t.Claims.Repository = "acme/other" })
+			return []want{refused("SP609")}
+		}},
+		{"nothing makes it", func(w *world, d *deployment, _ *safe) []want {
+			w.lease(d, "orders-nothing")
+			return []want{{kind: ledger.KindDecision, said: map[string]any{"verdict": "deny", "codes": []any{"SP600", "no-provider"}}}}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &safe{}
+			cabinet := keys(s)
+			policy := strings.Replace(keysPolicy, "alerts:", "  orders-nothing: {environment: production, target: nothing, capability: write, workflow: deploy.yml}\nalerts:", 1)
+			w := deploys(t, policy, func(w *world, g *gate.Config) {
+				cabinet(w, g)
+				g.Keys.Targets.Targets["nothing"] = g.Keys.Targets.Targets["orders-db"]
+			})
+			d := w.deploy("production")
+			d.click(w.rose, "approve")
+			grant, from := "", w.entries(0)
+			for _, e := range from {
+				if e.Kind == ledger.KindDecision && e.said["verdict"] == "allow" {
+					grant = e.Decision
+				}
+			}
+			list := c.do(w, d, s)
+			w.hangTogether()
+			var got []recorded
+			for _, e := range w.entries(int64(len(from))) {
+				if strings.HasPrefix(e.Subject.Key, "lease:") || strings.HasPrefix(e.Subject.Key, "credential:") {
+					got = append(got, e)
+				}
+			}
+			if len(got) != len(list) {
+				t.Fatalf("%d entries, want %d: %v", len(got), len(list), got)
+			}
+			for _, x := range list {
+				i := slices.IndexFunc(got, func(e recorded) bool {
+					ok := e.Kind == x.kind
+					for name, v := range x.said {
+						ok = ok && reflect.DeepEqual(e.said[name], v)
+					}
+					return ok && strings.Contains(fmt.Sprint(e.personal), x.holds)
+				})
+				if i < 0 {
+					t.Errorf("no entry %s %v %s:", x.kind, x.said, x.holds)
+					for _, e := range got {
+						t.Logf("%s %v", e.Leaf, e.personal)
+					}
+					continue
+				}
+				if x.said["kind"] == "mint" && (grant == "" || got[i].said["grant"] != grant) {
+					t.Errorf("it was given by %v, want %s", got[i].said["grant"], grant)
+				}
+				got = slices.Delete(got, i, i+1)
 			}
 		})
 	}

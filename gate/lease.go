@@ -53,6 +53,10 @@ func (g *Gate) Lease(ctx context.Context, t rules.JobToken, credential string) (
 		return jobs.Given{}, &jobs.Refusal{Status: http.StatusNotFound, Code: "no-targets", Text: "This server gives no credentials: it has no SALLYPORT_TARGETS_FILE with targets."}
 	}
 	x, err := g.request(ctx, t, credential)
+	var refused *jobs.Refusal
+	if errors.As(err, &refused) {
+		return jobs.Given{}, g.refuseClaims(ctx, t, credential, refused)
+	}
 	if err != nil {
 		return jobs.Given{}, err
 	}
@@ -250,6 +254,23 @@ func (x *leaseRequest) judged() judged {
 	return judged{id: x.id, decision: x.decision, policies: x.facts.policies, subject: x.subject("credential:" + x.credential)}
 }
 
+// refuseClaims records the refusal of a request that is not judged any further: GitHub
+// vouches for the token, which is of no deployment or names the repository otherwise.
+func (g *Gate) refuseClaims(ctx context.Context, t rules.JobToken, credential string, r *jobs.Refusal) error {
+	c := t.Claims
+	d := rules.Decision{Verdict: rules.VerdictDeny, Environments: []string{}, Reasons: []rules.Reason{{Code: rules.Code(r.Code), Verdict: rules.VerdictDeny, Text: r.Text, Environment: c.Environment}}}
+	x := leaseRequest{token: t, credential: credential, decision: d}
+	j := judged{id: decisionID(runKey(c.RepositoryID, c.RunID), rules.SHA(fmt.Sprintf("claims/%s/%s", credential, t.ID)), rules.Policies{}, d), decision: d, subject: x.subject("credential:" + credential)}
+	s := &j.subject
+	if s.Run, s.Attempt = max(s.Run, 0), max(s.Attempt, 0); !s.SHA.Valid() {
+		s.SHA = ""
+	}
+	if err := g.write(ctx, []ledger.Entry{g.decisionEntry(j)}, func(*store.Tx) error { return nil }); err != nil {
+		return fmt.Errorf("recording a refusal: %w", err)
+	}
+	return r
+}
+
 // refuseLease records a refusal, and revokes what was given before where somebody asks
 // again.
 func (g *Gate) refuseLease(ctx context.Context, x *leaseRequest) error {
@@ -316,8 +337,12 @@ func claimOf(r rules.Reason) string {
 func (g *Gate) give(ctx context.Context, x *leaseRequest) (jobs.Given, error) {
 	c := x.token.Claims
 	look := g.markAt(x.at, runKey(c.RepositoryID, c.RunID), rules.PriorityDoor)
+	grant := ""
+	if x.release != nil {
+		grant = x.release.Decision
+	}
 	given, err := g.mint(ctx, minting{
-		judged: x.judged(), fullName: x.at.fullName, life: x.life, look: &look, unattended: x.unattended,
+		judged: x.judged(), fullName: x.at.fullName, life: x.life, look: &look, grant: grant, unattended: x.unattended,
 		row: store.Lease{
 			Repository: c.RepositoryID, Environment: c.Environment, Run: c.RunID, Attempt: c.RunAttempt, Job: c.CheckRunID, SHA: c.SHA, Credential: x.credential,
 			Target: x.target, Capability: x.capability, Token: x.token.ID, Decision: x.id,
@@ -397,6 +422,9 @@ func (g *Gate) endLease(ctx context.Context, l store.Lease) error {
 	now := g.cfg.Now()
 	subject := ledger.Subject{Repository: l.Repository, SHA: l.SHA, Run: l.Run, Attempt: l.Attempt, Environment: l.Environment, Key: "lease:" + l.ID}
 	if err == nil {
+		if row, err := g.cfg.Store.Lease(ctx, l.ID); err == nil {
+			l.Why = row.Why // whoever asked for the end read the lease before
+		}
 		entry := ledger.Entry{Kind: ledger.KindOutcome, Time: now, Subject: subject, Decision: l.Decision, Payload: outcomePayload{Outcome: "ended", Why: l.Why}}
 		werr := g.write(ctx, []ledger.Entry{entry}, func(tx *store.Tx) error { return tx.EndLease(l.ID, now) })
 		if errors.Is(werr, store.ErrNotFound) {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/gate/broker"
@@ -29,6 +30,8 @@ type minting struct {
 	life     time.Duration
 	// lease is the row as its provider takes it.
 	lease func(store.Lease) broker.Lease
+	// grant is the decision that released the job, if one did.
+	grant string
 	// look is what has to hold as long as the credential lives. May be nil.
 	look *rules.Mark
 	// unattended says that it reads production for an agent's task, without a human.
@@ -42,7 +45,7 @@ type minting struct {
 func (g *Gate) mint(ctx context.Context, m minting) (jobs.Given, error) {
 	provider := g.cfg.Keys.Providers[m.row.Target]
 	if provider == nil {
-		return jobs.Given{}, &jobs.Refusal{Status: http.StatusForbidden, Code: "no-provider", Text: "The server has nothing that makes credentials for this target."}
+		return jobs.Given{}, g.refuseMint(ctx, m, &jobs.Refusal{Status: http.StatusForbidden, Code: "no-provider", Text: "The server has nothing that makes credentials for this target."})
 	}
 	var raw [48]byte
 	if _, err := rand.Read(raw[:]); err != nil {
@@ -58,7 +61,10 @@ func (g *Gate) mint(ctx context.Context, m minting) (jobs.Given, error) {
 	}
 	decision := g.decisionEntry(m.judged)
 	maps.Copy(decision.Personal, m.personal)
-	payload := effectPayload{Deadline: row.Deadline, Kind: "mint", Target: row.Target}
+	payload := effectPayload{Capability: row.Capability, Credential: row.Credential, Deadline: row.Deadline, Grant: m.grant, Kind: "mint", Target: row.Target}
+	if row.Job != 0 {
+		payload.Jobs = []rules.CheckRunID{row.Job}
+	}
 	if m.unattended {
 		payload.Access = "unattended"
 	}
@@ -74,6 +80,19 @@ func (g *Gate) mint(ctx context.Context, m minting) (jobs.Given, error) {
 	g.cfg.Log.InfoContext(ctx, "credential given", slog.String("repository", m.fullName), slog.String("environment", row.Environment), slog.String("credential", row.Credential),
 		slog.String("lease", id), slog.Int64("person", int64(row.Person)), slog.Time("until", row.Deadline), slog.String("decision", row.Decision))
 	return jobs.Given{ID: id, Secret: secret, Credential: row.Credential, Environment: row.Environment, ExpiresAt: row.Deadline, Values: values}, nil
+}
+
+// refuseMint records that what was allowed is refused all the same.
+func (g *Gate) refuseMint(ctx context.Context, m minting, r *jobs.Refusal) error {
+	j := m.judged
+	j.decision.Verdict = rules.VerdictDeny
+	j.decision.Reasons = append(slices.Clone(j.decision.Reasons), rules.Reason{Code: rules.Code(r.Code), Verdict: rules.VerdictDeny, Text: r.Text})
+	entry := g.decisionEntry(j)
+	maps.Copy(entry.Personal, m.personal)
+	if err := g.write(ctx, []ledger.Entry{entry}, func(*store.Tx) error { return nil }); err != nil {
+		return fmt.Errorf("recording a refusal: %w", err)
+	}
+	return r
 }
 
 // mintInside has a credential made that is none before somebody has it, and puts all of
