@@ -124,7 +124,7 @@ func (g *Gate) Adopt(ctx context.Context, a Adoption, by string) error {
 		return fmt.Errorf("%s of %s names who is not there: %s: nothing was adopted", a.Path, a.FullName, strings.Join(a.Lost, ", "))
 	}
 	e := policyEntry(a.row)
-	e.Personal = map[string]any{"by": by}
+	e.Personal["by"] = by
 	err := g.write(ctx, []ledger.Entry{e}, func(tx *store.Tx) error {
 		if err := tx.SetPolicy(a.row); err != nil {
 			return err

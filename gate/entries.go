@@ -44,7 +44,10 @@ type (
 		Arrival string    `json:"arrival"`
 		Blob    rules.SHA `json:"blob"`
 		Deleted bool      `json:"deleted"`
-		File    string    `json:"file"`
-		Version int64     `json:"version"`
+		// Digest is what decisions name it by.
+		Digest  string `json:"digest,omitzero"`
+		File    string `json:"file"`
+		Version int64  `json:"version"`
+		Why     string `json:"why"`
 	}
 )

@@ -1,6 +1,8 @@
 package gate_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"reflect"
@@ -463,6 +465,80 @@ func TestLeaseEntries(t *testing.T) {
 					t.Errorf("it was given by %v, want %s", got[i].said["grant"], grant)
 				}
 				got = slices.Delete(got, i, i+1)
+			}
+		})
+	}
+}
+
+// The ledger alone tells which policy a decision was made under, how that came into
+// force, and whom its names meant.
+func TestPolicyEntries(t *testing.T) {
+	type want struct {
+		version       float64
+		arrival, text string
+		pull          bool
+		holds         []string
+	}
+	quiet := strings.Replace(looserPolicy, "    merge: true\n", "", 1)
+	first := want{1, "adopted", policyText, false, []string{`"by":"carol"`, `"acme/sre":`}}
+	for _, c := range []struct {
+		name string
+		do   func(w *world)
+		want []want
+	}{
+		{"adopted", func(*world) {}, []want{first}},
+		{"passed", func(w *world) { w.bring(text(map[string]string{rules.PolicyPath: quiet})) }, []want{first, {2, "passed", quiet, true, []string{`"acme/sre":`}}}},
+		{"removed", func(w *world) { w.bring(map[string]githubtest.File{rules.PolicyPath: githubtest.Removed()}) }, []want{first, {2, "passed", "", true, nil}}},
+		{"pushed", func(w *world) { w.push(w.carol, "main", map[string]string{rules.PolicyPath: quiet}) }, []want{first}},
+		{"pushed and put back, and then passed", func(w *world) {
+			w.push(w.carol, "main", map[string]string{rules.PolicyPath: quiet})
+			w.push(w.carol, "main", map[string]string{rules.PolicyPath: policyText})
+			w.settle()
+			w.bring(text(map[string]string{rules.PolicyPath: quiet}))
+		}, []want{first, {2, "unchanged", policyText, false, []string{`"acme/sre":`}}, {3, "passed", quiet, true, nil}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, policyText)
+			c.do(w)
+			w.settle()
+			w.docs(map[string]string{"docs/z.md": "z\n"}) // is judged under the last
+			w.settle()
+			w.hangTogether()
+			var got []recorded
+			under := ""
+			for _, e := range w.entries(0) {
+				switch e.Kind {
+				case ledger.KindPolicy:
+					got = append(got, e)
+				case ledger.KindDecision:
+					under, _ = e.said["policy"].(string)
+				}
+			}
+			if len(got) != len(c.want) {
+				t.Fatalf("%d versions, want %d", len(got), len(c.want))
+			}
+			for i, x := range c.want {
+				e, digest := got[i], ""
+				if x.text != "" {
+					sum := sha256.Sum256([]byte(x.text))
+					digest = hex.EncodeToString(sum[:])
+				}
+				said, _ := e.said["digest"].(string)
+				if e.said["version"] != x.version || e.said["arrival"] != x.arrival || e.said["deleted"] != (x.text == "") || said != digest || (e.Subject.PullRequest != 0) != x.pull || e.Subject.SHA == "" {
+					t.Errorf("version %d: %s\nwant %+v %s", i+1, e.Leaf, x, digest)
+				}
+				text := ""
+				for name, v := range e.personal {
+					text += fmt.Sprintf("%q:%s", name, v)
+				}
+				for _, h := range x.holds {
+					if !strings.Contains(text, h) {
+						t.Errorf("version %d does not commit to %s: %s", i+1, h, text)
+					}
+				}
+				if i == len(c.want)-1 && under != digest {
+					t.Errorf("the last decision is under %q, want %q", under, digest)
+				}
 			}
 		})
 	}

@@ -2,6 +2,8 @@ package gate
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -190,7 +192,7 @@ func (g *Gate) policyFile(ctx context.Context, at *place, branch, path string, b
 		if next.Version == row.Version {
 			continue
 		}
-		if err := g.bringIntoForce(ctx, at, next); err != nil {
+		if err := g.bringIntoForce(ctx, at, next, step.Pull); err != nil {
 			return seenFile{}, changed, alerts, err
 		}
 		row, changed = next, true
@@ -252,6 +254,9 @@ func (g *Gate) nextPolicy(ctx context.Context, at *place, path, branch string, r
 		Repository: at.id, Path: path, Version: row.Version + 1, Deleted: next.State == rules.PolicyDeleted, Commit: step.Commit, Blob: step.File.Blob,
 		Branch: branch, Text: step.File.Text, Arrival: "passed", Why: fmt.Sprintf("pull request %d passed under version %d", step.Pull, row.Version), Since: g.cfg.Now(),
 	}
+	if c.Arrival != rules.ArrivalPassed {
+		out.Arrival, out.Why = "unchanged", fmt.Sprintf("it is the file of version %d again", row.Version)
+	}
 	if out.Deleted {
 		out.Text = nil
 		return out, why, nil
@@ -297,8 +302,10 @@ func (g *Gate) arrival(ctx context.Context, at *place, branch string, row store.
 }
 
 // bringIntoForce records a version and stores it, in one transaction.
-func (g *Gate) bringIntoForce(ctx context.Context, at *place, p store.Policy) error {
-	err := g.write(ctx, []ledger.Entry{policyEntry(p)}, func(tx *store.Tx) error { return tx.SetPolicy(p) })
+func (g *Gate) bringIntoForce(ctx context.Context, at *place, p store.Policy, pull int) error {
+	e := policyEntry(p)
+	e.Subject.PullRequest = pull
+	err := g.write(ctx, []ledger.Entry{e}, func(tx *store.Tx) error { return tx.SetPolicy(p) })
 	if err != nil && !errors.Is(err, store.ErrAlready) {
 		return err
 	}
@@ -306,10 +313,17 @@ func (g *Gate) bringIntoForce(ctx context.Context, at *place, p store.Policy) er
 	return nil
 }
 
+// policyEntry is a version as it is recorded, with whom its names meant under a
+// commitment.
 func policyEntry(p store.Policy) ledger.Entry {
+	said := policyPayload{Arrival: p.Arrival, Blob: p.Blob, Deleted: p.Deleted, File: p.Path, Version: p.Version, Why: p.Why}
+	if !p.Deleted {
+		sum := sha256.Sum256(p.Text)
+		said.Digest = hex.EncodeToString(sum[:])
+	}
 	return ledger.Entry{
-		Kind: ledger.KindPolicy, Time: p.Since, Subject: ledger.Subject{Repository: p.Repository, SHA: p.Commit},
-		Payload: policyPayload{Arrival: p.Arrival, Blob: p.Blob, Deleted: p.Deleted, File: p.Path, Version: p.Version},
+		Kind: ledger.KindPolicy, Time: p.Since, Subject: ledger.Subject{Repository: p.Repository, SHA: p.Commit}, Payload: said,
+		Personal: map[string]any{"pins": p.Pins},
 	}
 }
 

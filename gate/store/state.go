@@ -28,7 +28,7 @@ type Policy struct {
 	// Text is the file as it was read.
 	Text []byte
 	Pins Pins
-	// Arrival is how it came ("adopted", "passed"), Why a few words for people.
+	// Arrival is how it came ("adopted", "passed", "unchanged"), Why a few words for people.
 	Arrival, Why string
 	Since        time.Time
 }
