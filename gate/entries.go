@@ -20,14 +20,25 @@ type (
 	}
 	// effectPayload is of something that is about to be done at GitHub, or made.
 	effectPayload struct {
-		Access     string           `json:"access,omitzero"`
+		Access string `json:"access,omitzero"`
+		// Answer is what our protection rule says.
+		Answer string `json:"answer,omitzero"`
+		// Base is what a released deployment is counted from: it brings all since. Empty
+		// is all there is.
+		Base       rules.SHA        `json:"base,omitzero"`
 		Capability rules.Capability `json:"capability,omitzero"`
-		Credential string           `json:"credential,omitzero"`
-		Deadline   time.Time        `json:"deadline,omitzero"`
+		// Conclusion is what a check run says.
+		Conclusion string    `json:"conclusion,omitzero"`
+		Credential string    `json:"credential,omitzero"`
+		Deadline   time.Time `json:"deadline,omitzero"`
 		// Grant is the decision by which the job was released that is given a credential.
-		Grant string             `json:"grant,omitzero"`
-		Jobs  []rules.CheckRunID `json:"jobs,omitzero"`
-		Kind  string             `json:"kind"`
+		Grant string `json:"grant,omitzero"`
+		// Human says that a release rests on a person's approval, Observed that it is one
+		// only because the policy observes.
+		Human    bool               `json:"human,omitzero"`
+		Jobs     []rules.CheckRunID `json:"jobs,omitzero"`
+		Kind     string             `json:"kind"`
+		Observed bool               `json:"observed,omitzero"`
 		// Target is the server's name of what the credential opens.
 		Target string `json:"target,omitzero"`
 	}

@@ -63,7 +63,7 @@ func (w *world) hangTogether() {
 	w.t.Helper()
 	w.verify()
 	decided := map[string]ledger.Subject{}
-	done := map[string]recorded{}
+	done, ended := map[string]recorded{}, map[string]bool{}
 	for _, e := range w.entries(0) {
 		s := e.Subject
 		// A token may be refused for what it does not say.
@@ -94,6 +94,11 @@ func (w *world) hangTogether() {
 			}
 			done[s.Key] = e
 		case ledger.KindOutcome:
+			how := fmt.Sprint(s.Key, " ", e.said["outcome"])
+			if ended[how] {
+				w.t.Errorf("it is recorded twice: %s", e.Leaf)
+			}
+			ended[how] = true
 			if before := done[s.Key]; before.Subject != s || before.Decision != e.Decision {
 				w.t.Errorf("it is of no effect: %s\nwhich is %s", e.Leaf, before.Leaf)
 			}
@@ -538,6 +543,102 @@ func TestPolicyEntries(t *testing.T) {
 				}
 				if i == len(c.want)-1 && under != digest {
 					t.Errorf("the last decision is under %q, want %q", under, digest)
+				}
+			}
+		})
+	}
+}
+
+// The ledger alone tells who let what into an environment, counted from where, for which
+// jobs, and what became of it.
+func TestReleaseEntries(t *testing.T) {
+	type want struct {
+		human    bool
+		observed bool
+		base     bool // counted from a release before
+		outcome  string
+		holds    []string
+	}
+	rose := []string{`"how":"check-button"`, `"login":"rose"`, `"run":`, `"sha":`}
+	for _, c := range []struct {
+		name, policy string
+		do           func(w *world) []*deployment
+		want         []want
+	}{
+		{"approved", deployPolicy, func(w *world) []*deployment {
+			one := w.deploy("production")
+			one.click(w.rose, "approve")
+			one.end("success")
+			w.merged(w.alice, "a", "merge", map[string]string{"src/a.go": "a"})
+			two := w.deploy("production")
+			two.click(w.bob, "approve")
+			two.end("failure")
+			return []*deployment{one, two}
+		}, []want{{true, false, false, "success", rose}, {true, false, true, "failure", []string{`"login":"bob"`}}}},
+		{"needs nobody", deployPolicy, func(w *world) []*deployment {
+			d := w.deploy("dev")
+			d.end("success")
+			return []*deployment{d}
+		}, []want{{false, false, false, "success", nil}}},
+		{"observed", "mode: observe\n" + deployPolicy, func(w *world) []*deployment {
+			d := w.deploy("production")
+			d.end("success")
+			return []*deployment{d}
+		}, []want{{false, true, false, "success", nil}}},
+		{"rejected", deployPolicy, func(w *world) []*deployment {
+			d := w.deploy("production")
+			d.click(w.rose, "reject")
+			return []*deployment{d}
+		}, nil},
+		{"run again before it was seen to end", deployPolicy, func(w *world) []*deployment {
+			d := w.deploy("production")
+			d.click(w.rose, "approve")
+			must(w.t, d.Job("deploy").Complete("failure"))
+			must(w.t, d.Rerun(w.dave))
+			w.settle()
+			return []*deployment{d}
+		}, []want{{true, false, false, "unknown", rose}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := deploys(t, c.policy)
+			all := c.do(w)
+			w.hangTogether()
+			var got, ended []recorded
+			for _, e := range w.entries(0) {
+				switch {
+				case !strings.HasPrefix(e.Subject.Key, "release:"):
+				case e.Kind == ledger.KindEffect:
+					got = append(got, e)
+				default:
+					ended = append(ended, e)
+				}
+			}
+			if len(got) != len(c.want) || len(ended) != len(c.want) {
+				t.Fatalf("%d releases with %d ends, want %d", len(got), len(ended), len(c.want))
+			}
+			for i, x := range c.want {
+				e, d := got[i], all[i]
+				said := map[string]any{"kind": "release", "jobs": e.said["jobs"]}
+				if x.human {
+					said["human"] = true
+				}
+				if x.observed {
+					said["observed"] = true
+				}
+				if x.base {
+					said["base"] = all[i-1].sha
+				}
+				s := e.Subject
+				if !reflect.DeepEqual(e.said, said) || len(e.said["jobs"].([]any)) != 1 || s.Run != rules.RunID(d.ID) || s.Attempt != 1 || string(s.SHA) != d.sha || s.Environment != d.environment {
+					t.Errorf("%s, want %v", e.Leaf, said)
+				}
+				for _, h := range x.holds {
+					if !strings.Contains(e.personal["approvals"], h) {
+						t.Errorf("it does not commit to %s: %s", h, e.personal["approvals"])
+					}
+				}
+				if ended[i].Subject != s || ended[i].said["outcome"] != x.outcome {
+					t.Errorf("it ended with %s, want %s", ended[i].Leaf, x.outcome)
 				}
 			}
 		})

@@ -91,6 +91,21 @@ type heldRef struct {
 	read time.Time
 }
 
+// payload is what the ledger says of an effect in clear.
+func (e *effect) payload() effectPayload {
+	p := effectPayload{Kind: e.kind}
+	if e.check != nil {
+		p.Conclusion = e.check.Conclusion
+	}
+	if e.held != nil {
+		p.Answer = e.held.state
+		if e.held.job != 0 {
+			p.Jobs = []rules.CheckRunID{e.held.job}
+		}
+	}
+	return p
+}
+
 // plan is what GitHub should show, less what it shows.
 type plan struct {
 	effects []effect

@@ -114,7 +114,19 @@ func (x *deployDoor) let(h *heldData, d *rules.Deployment, out rules.Decision) e
 		Repository: x.f.at.id, Environment: h.Environment, Run: x.f.run.ID, Attempt: h.Attempt, Turn: h.Turn, SHA: d.SHA, Ref: d.Ref, Jobs: slices.Clone(h.Jobs),
 		Human: human, Observed: out.Observe && out.Verdict != rules.VerdictAllow, Approvals: text, Decision: h.ID, At: x.g.cfg.Now(),
 	}})
+	r := x.releases[len(x.releases)-1]
+	x.entries = append(x.entries, ledger.Entry{
+		Kind: ledger.KindEffect, Time: r.At, Subject: x.released(h), Decision: h.ID, Personal: map[string]any{"approvals": approvals},
+		Payload: effectPayload{Base: h.Range.Base, Human: r.Human, Jobs: r.Jobs, Kind: "release", Observed: r.Observed},
+	})
 	return nil
+}
+
+// released is what the ledger says a release is about.
+func (x *deployDoor) released(h *heldData) ledger.Subject {
+	s := x.subject(h)
+	s.Key = "release:" + x.ref(h)
+	return s
 }
 
 // plan plans for all that is or was held in the run.
@@ -294,8 +306,8 @@ const commentPause = 10 * time.Second
 func (x *deployDoor) outcome(h *heldData) {
 	outcome, at := store.Success, time.Time{}
 	if h.Attempt != x.data.Attempt {
-		h.Ended = true // another attempt began before it was seen to end
-		x.ended = append(x.ended, ended{h, "unknown", x.g.cfg.Now()})
+		// Another attempt began before it was seen to end.
+		x.end(h, "unknown", x.g.cfg.Now())
 		return
 	}
 	for _, id := range h.Jobs {
@@ -313,8 +325,15 @@ func (x *deployDoor) outcome(h *heldData) {
 	if at.IsZero() {
 		at = x.g.cfg.Now()
 	}
+	x.end(h, outcome, at)
+}
+
+// end keeps what became of what was released: what the next deployment is counted from
+// hangs on it.
+func (x *deployDoor) end(h *heldData, outcome string, at time.Time) {
 	h.Ended = true
 	x.ended = append(x.ended, ended{h, outcome, at})
+	x.entries = append(x.entries, ledger.Entry{Kind: ledger.KindOutcome, Time: at, Subject: x.released(h), Decision: h.ID, Payload: outcomePayload{Outcome: outcome}})
 }
 
 // watch looks for jobs that went where nothing let them.

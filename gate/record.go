@@ -185,7 +185,7 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 			fresh[e.key] = true
 			tried[e.key] = attempt{attempts: 1}
 			entries = append(entries, ledger.Entry{
-				Kind: ledger.KindEffect, Time: now, Subject: t.of(e).keyed(e.key), Decision: t.of(e).id, Payload: effectPayload{Kind: e.kind},
+				Kind: ledger.KindEffect, Time: now, Subject: t.of(e).keyed(e.key), Decision: t.of(e).id, Payload: e.payload(),
 			})
 		case err != nil:
 			return nil, err

@@ -357,7 +357,7 @@ func (g *Gate) lookAtRun(ctx context.Context, work store.Work, f *runFacts, data
 		return err
 	}
 	t := task{
-		g: g, at: f.at, work: work, head: f.run.HeadSHA, plan: door.pl, entries: alerts,
+		g: g, at: f.at, work: work, head: f.run.HeadSHA, plan: door.pl, entries: append(door.entries, alerts...),
 		judged: judged{subject: ledger.Subject{Repository: f.at.id, SHA: f.run.HeadSHA, Run: f.run.ID, Attempt: f.run.Attempt}},
 		more:   door.judged, planned: data.planned(f.at.id, f.run.ID),
 		also: func(tx *store.Tx) error {
@@ -549,6 +549,8 @@ type deployDoor struct {
 	about  map[*heldData]int // 1 for the first of judged
 	pl     plan
 	alerts []raised
+	// entries say in the ledger what was released and what became of it.
+	entries []ledger.Entry
 	// releases are written with the decisions that they follow from.
 	releases []release
 	ended    []ended
