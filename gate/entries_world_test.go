@@ -181,6 +181,23 @@ func TestEntriesHangTogether(t *testing.T) {
 			}
 			return w
 		}},
+		{"a head moves while neither GitHub nor the ledger answers", []string{"approve", "check"}, func(t *testing.T) *world {
+			w := newWorld(t, noMerge)
+			away := true
+			w.g.Fail(githubtest.Fault{Kind: githubtest.ServerError, Times: -1, Method: "POST", When: func(r githubtest.Request) bool { return away && strings.HasSuffix(r.Path, "/reviews") }})
+			w.docs(map[string]string{"docs/a.md": "x\n"})
+			w.while()
+			w.push(w.agent, "writer/docs", map[string]string{"src/a.go": "package a\n"})
+			mend := w.gate.BreakLedger()
+			for range 5 {
+				w.clock.Advance(25 * time.Second)
+				w.while()
+			}
+			mend()
+			away = false
+			w.settle()
+			return w
+		}},
 		{"a queue's groups", []string{"check", "enqueue"}, func(t *testing.T) *world {
 			w := newWorld(t, policyText)
 			w.repo.AddRuleset(githubtest.Ruleset{Branches: []string{"main"}, MergeQueue: true})

@@ -202,7 +202,8 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 		}
 	}
 	entries = append(entries, t.entries...)
-	entries = append(entries, g.takeUnrecorded()...)
+	unrecorded := g.takeUnrecorded()
+	entries = append(entries, unrecorded...)
 	var dropped []string
 	for _, e := range planned {
 		if _, wanted := tried[e.Key]; !wanted {
@@ -249,7 +250,7 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 		return t.finish(tx) // nothing is left to be done
 	})
 	if err != nil {
-		g.giveUnrecorded(entries)
+		g.giveUnrecorded(unrecorded) // the others follow from what was not written either
 	}
 	return tried, err
 }
@@ -369,12 +370,12 @@ func (g *Gate) takeUnrecorded() []ledger.Entry {
 	return out
 }
 
-// giveUnrecorded keeps the outcomes among entries that could not be written.
+// giveUnrecorded keeps outcomes that could not be written.
 func (g *Gate) giveUnrecorded(entries []ledger.Entry) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, e := range entries {
-		if e.Kind == ledger.KindOutcome && len(g.unrecorded) < maxUnrecorded {
+		if len(g.unrecorded) < maxUnrecorded {
 			g.unrecorded = append(g.unrecorded, e)
 		}
 	}
