@@ -102,7 +102,7 @@ type Gate struct {
 	mu       sync.Mutex
 	policies map[policyKey]*rules.Policy
 	// unrecorded are closing effects that were applied while the ledger could not
-	// be written. Guarded by mu.
+	// be written, and the decisions that they follow from. Guarded by mu.
 	unrecorded []ledger.Entry
 }
 

@@ -203,7 +203,8 @@ func (t *task) record(ctx context.Context) (map[string]attempt, error) {
 	}
 	entries = append(entries, t.entries...)
 	unrecorded := g.takeUnrecorded()
-	entries = append(entries, unrecorded...)
+	entries = slices.DeleteFunc(entries, func(e ledger.Entry) bool { return e.Kind == ledger.KindDecision && hasEntry(unrecorded, e) })
+	entries = append(slices.Clone(unrecorded), entries...)
 	var dropped []string
 	for _, e := range planned {
 		if _, wanted := tried[e.Key]; !wanted {
@@ -354,7 +355,13 @@ func (t *task) closeUnrecorded(ctx context.Context) {
 			continue
 		}
 		t.g.cfg.Log.WarnContext(ctx, "taken back although the ledger cannot be written", slog.String("effect", e.key), slog.String("decision", t.of(&e).id))
-		t.g.giveUnrecorded([]ledger.Entry{t.outcome(t.of(&e), e.key, "applied before it was recorded", result)})
+		j := t.of(&e)
+		after := []ledger.Entry{t.outcome(j, e.key, "applied before it was recorded", result)}
+		if j.id != j.old {
+			// By then it may be another one.
+			after = append([]ledger.Entry{t.g.decisionEntry(*j)}, after...)
+		}
+		t.g.giveUnrecorded(after)
 	}
 }
 
@@ -370,12 +377,21 @@ func (g *Gate) takeUnrecorded() []ledger.Entry {
 	return out
 }
 
-// giveUnrecorded keeps outcomes that could not be written.
+// hasEntry reports whether a list has what an entry says: the same decision, or the same
+// about the same thing.
+func hasEntry(list []ledger.Entry, e ledger.Entry) bool {
+	return slices.ContainsFunc(list, func(o ledger.Entry) bool {
+		return o.Kind == e.Kind && o.Decision == e.Decision && o.Subject == e.Subject
+	})
+}
+
+// giveUnrecorded keeps what was done without a record, and why: each once, however often
+// it is tried.
 func (g *Gate) giveUnrecorded(entries []ledger.Entry) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, e := range entries {
-		if len(g.unrecorded) < maxUnrecorded {
+		if len(g.unrecorded) < maxUnrecorded && !hasEntry(g.unrecorded, e) {
 			g.unrecorded = append(g.unrecorded, e)
 		}
 	}
