@@ -11,11 +11,13 @@ import (
 // keep their meaning.
 type (
 	decisionPayload struct {
-		Codes        []string      `json:"codes"`
-		Environments []string      `json:"environments"`
-		Floor        string        `json:"floor"`
-		Observe      bool          `json:"observe"`
-		Policy       string        `json:"policy"`
+		Codes        []string `json:"codes"`
+		Environments []string `json:"environments"`
+		Floor        string   `json:"floor"`
+		Observe      bool     `json:"observe"`
+		Policy       string   `json:"policy"`
+		// PullRequests are those that a merge queue's group lands together.
+		PullRequests []int         `json:"pull_requests,omitzero"`
 		Verdict      rules.Verdict `json:"verdict"`
 	}
 	// effectPayload is of something that is about to be done at GitHub, or made.

@@ -681,3 +681,49 @@ func TestReleaseEntries(t *testing.T) {
 		})
 	}
 }
+
+// The ledger alone tells which pull requests a merge queue was let land together, or not,
+// and under which policy.
+func TestGroupEntries(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		between func(w *world, p *githubtest.Pull)
+		verdict string
+	}{
+		{"allowed", func(*world, *githubtest.Pull) {}, "allow"},
+		{"its check turns red", func(w *world, p *githubtest.Pull) { w.tests(p.Head(), "failure") }, "wait"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, noMerge)
+			w.repo.AddRuleset(githubtest.Ruleset{Branches: []string{"main"}, MergeQueue: true})
+			p := w.docs(map[string]string{"docs/a.md": "x\n"})
+			w.settle()
+			other := w.open(w.agent, "writer/other", map[string]string{"docs/b.md": "x\n"})
+			w.settle()
+			w.tests(other.Head(), "success")
+			w.settle()
+			must(t, other.Enqueue(w.dave))
+			must(t, p.Enqueue(w.dave))
+			groups := w.repo.QueueHeads("main")
+			c.between(w, p)
+			w.settle()
+			w.hangTogether()
+			n := 0
+			for _, e := range w.entries(0) {
+				if e.Kind != ledger.KindDecision || !slices.Contains(groups, string(e.Subject.SHA)) || reflect.DeepEqual(e.said["pull_requests"], []any{float64(other.Number)}) {
+					continue
+				}
+				n++
+				sum := sha256.Sum256([]byte(noMerge))
+				// Both of them, or the second alone where the first has landed by then.
+				want := []any{float64(other.Number), float64(p.Number)}
+				if got := e.said["pull_requests"]; !reflect.DeepEqual(got, want) && !reflect.DeepEqual(got, want[1:]) || e.said["verdict"] != c.verdict || e.said["policy"] != hex.EncodeToString(sum[:]) {
+					t.Errorf("%s, want %s of %v", e.Leaf, c.verdict, want)
+				}
+			}
+			if n != 1 {
+				t.Errorf("%d decisions about the second group, of %v, want 1", n, groups)
+			}
+		})
+	}
+}

@@ -41,10 +41,17 @@ func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
 	var ds []rules.Decision
 	var pulls []pullData
 	var policies rules.Policies
+	numbers := make([]int, len(members))
+	for i, m := range members {
+		numbers[i] = m.Number
+	}
 	for _, m := range members {
-		var data pullData
-		if data, policies, err = g.member(ctx, at, m); err != nil {
+		data, under, err := g.member(ctx, at, m)
+		if err != nil {
 			return err
+		}
+		if under.Repository.State != 0 {
+			policies = under
 		}
 		ds, pulls = append(ds, data.Decision), append(pulls, data)
 		if data.Decision.Verdict != rules.VerdictAllow {
@@ -76,7 +83,7 @@ func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
 	spec.Text += "\n\n" + witness
 	t := task{
 		g: g, at: at, work: work, head: work.Key.SHA,
-		judged: judged{old: old, id: data.ID, decision: d, policies: policies, subject: pullSubject(at.id, 0, work.Key.SHA)},
+		judged: judged{old: old, id: data.ID, decision: d, policies: policies, subject: pullSubject(at.id, 0, work.Key.SHA), pulls: numbers},
 		plan: plan{effects: []effect{{
 			kind: effectCheck, key: key, sha: work.Key.SHA, digest: digest, run: data.Check, check: &spec, closes: spec.Conclusion == conclusionFailure,
 		}}},

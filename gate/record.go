@@ -24,6 +24,8 @@ type judged struct {
 	decision rules.Decision
 	policies rules.Policies
 	subject  ledger.Subject
+	// pulls are the pull requests that it is about where they are several.
+	pulls []int
 }
 
 // of is the decision that an effect follows from.
@@ -409,7 +411,7 @@ func (g *Gate) decisionEntry(j judged) ledger.Entry {
 		Kind: ledger.KindDecision, Time: g.cfg.Now(), Subject: j.subject, Decision: j.id,
 		Payload: decisionPayload{
 			Codes: slices.Compact(codes), Environments: j.decision.Environments, Floor: j.policies.Floor.Policy.Digest(), Observe: j.decision.Observe,
-			Policy: j.policies.Repository.Policy.Digest(), Verdict: j.decision.Verdict,
+			Policy: j.policies.Repository.Policy.Digest(), PullRequests: j.pulls, Verdict: j.decision.Verdict,
 		},
 		Personal: map[string]any{"decision": j.decision},
 	}
