@@ -727,3 +727,32 @@ func TestGroupEntries(t *testing.T) {
 		})
 	}
 }
+
+// The ledger alone tells who let a change through, by ids, and at which commit.
+func TestApprovalEntries(t *testing.T) {
+	w := newWorld(t, policyText)
+	p := w.fix()
+	w.approve(p, w.rose)
+	w.settle()
+	first := p.Head()
+	w.push(w.alice, "fix", map[string]string{"src/b.go": "package b\n"})
+	w.settle()
+	w.approve(p, w.bob)
+	w.settle()
+	w.hangTogether()
+	got := map[string]string{}
+	for _, e := range w.entries(0) {
+		if e.Kind == ledger.KindDecision && e.said["verdict"] == "allow" {
+			got[string(e.Subject.SHA)] += e.personal["approvals"]
+		} else if e.personal["approvals"] != "" {
+			t.Errorf("nothing is approved: %s %v", e.Leaf, e.personal)
+		}
+	}
+	for sha, who := range map[string]*githubtest.User{first: w.rose, p.Head(): w.bob} {
+		for _, want := range []string{`"sha":"` + sha + `"`, fmt.Sprintf(`"user":{"id":%d,"login":%q`, who.ID, who.Login()), `"submitted_at":"`} {
+			if n := strings.Count(got[sha], want); n != 1 {
+				t.Errorf("%s stands %d times in %s", want, n, got[sha])
+			}
+		}
+	}
+}

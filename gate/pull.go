@@ -157,7 +157,7 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 	})
 	t := task{
 		g: g, at: at, work: work, head: p.Change.Head.SHA,
-		judged: judged{old: old.ID, id: data.ID, decision: data.Decision, policies: policies, subject: pullSubject(at.id, data.Number, data.Head)},
+		judged: judged{old: old.ID, id: data.ID, decision: data.Decision, policies: policies, subject: pullSubject(at.id, data.Number, data.Head), approvals: approving(data.Decision, &p.Change)},
 		plan:   pl, facts: p,
 		also: func(tx *store.Tx) error {
 			now := g.cfg.Now()
@@ -229,12 +229,27 @@ func (g *Gate) conclude(ctx context.Context, at *place, p *github.Pull, data *pu
 // approvers are the people whose reviews count for some need of a decision.
 func approvers(d rules.Decision, c *rules.Change) []rules.Actor {
 	var out []rules.Actor
+	for _, r := range approving(d, c) {
+		out = append(out, r.User)
+	}
+	return out
+}
+
+// approving are the reviews that count for some need of a decision, the newest of each
+// person.
+func approving(d rules.Decision, c *rules.Change) []rules.Review {
+	var out []rules.Review
 	for _, r := range c.Reviews {
 		counts := r.State == rules.ReviewApproved && r.User.ID != 0 && slices.ContainsFunc(d.Needs, func(n rules.Need) bool {
 			return slices.ContainsFunc(n.Approved, r.User.Login.Equal)
 		})
-		if counts && !slices.Contains(out, r.User) {
-			out = append(out, r.User)
+		i := slices.IndexFunc(out, func(o rules.Review) bool { return o.User == r.User })
+		switch {
+		case !counts:
+		case i < 0:
+			out = append(out, r)
+		case r.SubmittedAt.After(out[i].SubmittedAt):
+			out[i] = r
 		}
 	}
 	return out

@@ -26,6 +26,8 @@ type judged struct {
 	subject  ledger.Subject
 	// pulls are the pull requests that it is about where they are several.
 	pulls []int
+	// approvals are the reviews that count in it.
+	approvals []rules.Review
 }
 
 // of is the decision that an effect follows from.
@@ -407,13 +409,17 @@ func (g *Gate) decisionEntry(j judged) ledger.Entry {
 		codes = append(codes, string(r.Code))
 	}
 	slices.Sort(codes)
+	personal := map[string]any{"decision": j.decision}
+	if len(j.approvals) > 0 {
+		personal["approvals"] = j.approvals // by ids, each with the commit that it was given at
+	}
 	return ledger.Entry{
 		Kind: ledger.KindDecision, Time: g.cfg.Now(), Subject: j.subject, Decision: j.id,
 		Payload: decisionPayload{
 			Codes: slices.Compact(codes), Environments: j.decision.Environments, Floor: j.policies.Floor.Policy.Digest(), Observe: j.decision.Observe,
 			Policy: j.policies.Repository.Policy.Digest(), PullRequests: j.pulls, Verdict: j.decision.Verdict,
 		},
-		Personal: map[string]any{"decision": j.decision},
+		Personal: personal,
 	}
 }
 
