@@ -135,8 +135,8 @@ func (a *app) auditTailCommand() *cobra.Command {
 --follow those that come. Every entry is proved before it is printed, and a server
 that goes back on what it showed before is found out.
 
-A line has the entry's number, its time, its kind, what it is about, and its
-payload. People stand in the ledger as commitments only.`,
+A line has the entry's number, its time, its kind, what it is about, the decision
+that it is or follows from, and its payload. People stand in the ledger as commitments only.`,
 		Example: `$ sallyport audit tail https://sallyport.acme.internal --key @ledger.pub
 $ sallyport audit tail https://sallyport.acme.internal --key @ledger.pub -n 5 --follow
 $ sallyport audit tail https://sallyport.acme.internal --key @ledger.pub --format json | jq .entry.kind`,
@@ -256,6 +256,9 @@ func (a *app) sayEntry(w io.Writer, index int64, r ledger.Record) error {
 	when := r.Time.UTC().Format("2006-01-02T15:04:05Z")
 	head := fmt.Sprintf("%6d  %s  %-8s  ", index, when, visible(string(r.Kind)))
 	text := subject(r.Subject)
+	if r.Decision != "" {
+		text += " by " + oneWord(r.Decision)
+	}
 	if len(r.Payload) > 0 {
 		text = strings.TrimSpace(text + "  " + string(r.Payload))
 	}
