@@ -62,7 +62,7 @@ func (w *world) entries(from int64) (out []recorded) {
 func (w *world) hangTogether() {
 	w.t.Helper()
 	w.verify()
-	decided := map[string]ledger.Subject{}
+	decided, verdicts := map[string]ledger.Subject{}, map[string]any{}
 	done, ended := map[string]recorded{}, map[string]bool{}
 	for _, e := range w.entries(0) {
 		s := e.Subject
@@ -84,9 +84,10 @@ func (w *world) hangTogether() {
 				w.t.Errorf("it does not say what happened: %s %v", e.Leaf, e.personal)
 			}
 		case ledger.KindDecision:
-			if before, again := decided[e.Decision]; e.Decision == "" || again && before != s {
+			if before, again := decided[e.Decision]; e.Decision == "" || again && (before != s || verdicts[e.Decision] != e.said["verdict"]) {
 				w.t.Errorf("another decision has its id: %s", e.Leaf)
 			}
+			verdicts[e.Decision] = e.said["verdict"]
 			decided[e.Decision] = s
 		case ledger.KindEffect:
 			if _, again := done[s.Key]; again || s.Key == "" {

@@ -150,7 +150,7 @@ func (g *Gate) request(ctx context.Context, t rules.JobToken, credential string)
 		return nil, err
 	}
 	x.decision = rules.DecideLease(x.facts.policies, g.cfg.Keys.Targets, q)
-	x.id = decisionID(runKey(c.RepositoryID, c.RunID), rules.SHA(fmt.Sprintf("lease/%d/%d/%s/%s", c.RunAttempt, c.CheckRunID, credential, t.ID)), x.facts.policies, x.decision)
+	x.id = x.decisionID()
 	if p := x.facts.policies.Repository.Policy; p != nil && p.Credentials[credential] != nil {
 		k := p.Credentials[credential]
 		x.target, x.capability, x.life = k.Target, k.Capability, time.Duration(k.TTL)
@@ -243,6 +243,11 @@ func (g *Gate) grants(ctx context.Context, x *leaseRequest) ([]rules.Grant, erro
 		}
 	}
 	return out, nil
+}
+
+func (x *leaseRequest) decisionID() string {
+	c := x.token.Claims
+	return decisionID(runKey(c.RepositoryID, c.RunID), rules.SHA(fmt.Sprintf("lease/%d/%d/%s/%s", c.RunAttempt, c.CheckRunID, x.credential, x.token.ID)), x.facts.policies, x.decision)
 }
 
 func (x *leaseRequest) subject(key string) ledger.Subject {
@@ -355,6 +360,7 @@ func (g *Gate) give(ctx context.Context, x *leaseRequest) (jobs.Given, error) {
 			x.before = &before
 		}
 		x.decision = rules.AlreadyGiven(x.decision, c.SHA)
+		x.id = x.decisionID() // the other one may have been of the same token
 		return jobs.Given{}, g.refuseLease(ctx, x)
 	}
 	return given, err

@@ -200,6 +200,28 @@ func TestLeaseAtOnce(t *testing.T) {
 	}
 }
 
+// The same token at once, over and over: what was given to one of them is one decision,
+// and what was refused to the others another.
+func TestLeaseTokenAtOnce(t *testing.T) {
+	s := &safe{}
+	w := deploys(t, keysPolicy, keys(s))
+	d := w.deploy("production")
+	d.click(w.rose, "approve")
+	token := d.jobToken()
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			_, _ = w.gate.Lease(context.WithoutCancel(t.Context()), token, "orders-migrator") // refused, all but one
+		})
+	}
+	all.Wait()
+	must(t, w.gate.EndLeases(t.Context()))
+	w.hangTogether()
+	if alive, made := s.count(); alive != 0 || made != 1 {
+		t.Errorf("%d alive of %d made", alive, made)
+	}
+}
+
 // insideSafe makes nothing outside the process. Each try that fails is another one.
 type insideSafe struct {
 	*safe
