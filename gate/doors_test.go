@@ -183,7 +183,7 @@ func TestDismissalActsWithoutTheLedger(t *testing.T) {
 	w.settle()
 	w.want(other, "success")
 	w.want(p, "action_required", "SP402")
-	w.hangTogether()
+	w.verify()
 }
 
 // Work that fails again and again is set apart and said in the log, disturbs nothing

@@ -1,6 +1,7 @@
 package gate_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -30,7 +31,7 @@ type recorded struct {
 // entries are the ledger's entries from an index on.
 func (w *world) entries(from int64) (out []recorded) {
 	w.t.Helper()
-	must(w.t, w.store.LedgerLeaves(w.t.Context(), from, 1<<40, func(_ int64, leaf, _, openings []byte) error {
+	must(w.t, w.store.LedgerLeaves(context.Background(), from, 1<<40, func(_ int64, leaf, _, openings []byte) error {
 		r, err := ledger.ParseLeaf(leaf)
 		if err != nil {
 			return err
@@ -58,10 +59,10 @@ func (w *world) entries(from int64) (out []recorded) {
 
 // hangTogether wants each entry to say whence it follows and what it is about: an effect
 // has the id of a decision that stands before it, an outcome that of its effect, and both
-// the same subject; a job's has the run's attempt and the environment.
+// the same subject; a job's has the run's attempt and the environment. Every world is held
+// to it when its test ends.
 func (w *world) hangTogether() {
 	w.t.Helper()
-	w.verify()
 	decided, verdicts := map[string]ledger.Subject{}, map[string]any{}
 	done, ended := map[string]recorded{}, map[string]bool{}
 	for _, e := range w.entries(0) {
@@ -281,7 +282,7 @@ func TestEntriesHangTogether(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := c.do(t)
-			w.hangTogether()
+			w.verify()
 			got := w.kinds()
 			for _, k := range c.kinds {
 				if got[k] == 0 {
@@ -345,7 +346,6 @@ func TestAlertEntries(t *testing.T) {
 		t.Run(c.code, func(t *testing.T) {
 			w := deploys(t, keysPolicy, keys(&safe{}))
 			d := c.do(w)
-			w.hangTogether()
 			want := ledger.Subject{Repository: rules.RepositoryID(w.repo.ID), Run: rules.RunID(d.ID), Attempt: 1, SHA: rules.SHA(d.sha), Environment: d.environment}
 			n := 0
 			for _, e := range w.entries(0) {
@@ -479,7 +479,6 @@ func TestLeaseEntries(t *testing.T) {
 				}
 			}
 			list := c.do(w, d, s)
-			w.hangTogether()
 			var got []recorded
 			for _, e := range w.entries(int64(len(from))) {
 				if strings.HasPrefix(e.Subject.Key, "lease:") || strings.HasPrefix(e.Subject.Key, "credential:") {
@@ -546,7 +545,6 @@ func TestPolicyEntries(t *testing.T) {
 			w.settle()
 			w.docs(map[string]string{"docs/z.md": "z\n"}) // is judged under the last
 			w.settle()
-			w.hangTogether()
 			var got []recorded
 			under := ""
 			for _, e := range w.entries(0) {
@@ -640,7 +638,6 @@ func TestReleaseEntries(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := deploys(t, c.policy)
 			all := c.do(w)
-			w.hangTogether()
 			var got, ended []recorded
 			for _, e := range w.entries(0) {
 				switch {
@@ -708,7 +705,6 @@ func TestGroupEntries(t *testing.T) {
 			groups := w.repo.QueueHeads("main")
 			c.between(w, p)
 			w.settle()
-			w.hangTogether()
 			n := 0
 			for _, e := range w.entries(0) {
 				if e.Kind != ledger.KindDecision || !slices.Contains(groups, string(e.Subject.SHA)) || reflect.DeepEqual(e.said["pull_requests"], []any{float64(other.Number)}) {
@@ -740,7 +736,6 @@ func TestApprovalEntries(t *testing.T) {
 	w.settle()
 	w.approve(p, w.bob)
 	w.settle()
-	w.hangTogether()
 	got := map[string]string{}
 	for _, e := range w.entries(0) {
 		if e.Kind == ledger.KindDecision && e.said["verdict"] == "allow" {

@@ -137,7 +137,7 @@ func shownBy(repository rules.RepositoryID, pulls []pullData, all rules.Decision
 	if i := slices.IndexFunc(pulls, func(o pullData) bool { return o.Decision.Verdict == all.Verdict }); i > 0 {
 		p = &pulls[i]
 	}
-	return judged{old: p.ID, id: p.ID, decision: all, subject: pullSubject(repository, p.Number, p.Head)}
+	return judged{old: p.ID, id: p.ID, decision: all, subject: pullSubject(repository, 0, p.Head)}
 }
 
 // pullsAt are the open pull requests that were judged at a commit, by number.

@@ -216,7 +216,6 @@ func TestLeaseTokenAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	must(t, w.gate.EndLeases(t.Context()))
-	w.hangTogether()
 	if alive, made := s.count(); alive != 0 || made != 1 {
 		t.Errorf("%d alive of %d made", alive, made)
 	}

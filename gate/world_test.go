@@ -114,6 +114,11 @@ func newWorld(t testing.TB, policy string, options ...option) *world {
 	w.store, err = store.Open(t.Context(), where)
 	must(t, err)
 	t.Cleanup(func() { w.store.Close() })
+	t.Cleanup(func() {
+		if _, err := w.store.LedgerCheckpoint(context.Background()); err == nil { // some tests close it
+			w.hangTogether()
+		}
+	})
 	w.key, err = ledger.GenerateKey(rand.Reader, "sallyport.test/ledger")
 	must(t, err)
 	log, err := ledger.New(ledger.Config{Key: w.key})
