@@ -49,6 +49,11 @@ type (
 		Outcome string `json:"outcome"`
 		Why     string `json:"why,omitzero"`
 	}
+	// factPayload is of what an operator asked for.
+	factPayload struct {
+		Kind string `json:"kind"`
+		Why  string `json:"why,omitzero"`
+	}
 	alertPayload struct {
 		Code rules.Code `json:"code"`
 		File string     `json:"file,omitzero"`

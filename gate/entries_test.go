@@ -9,7 +9,7 @@ import (
 
 // An entry whose members are out of order is as right, and costs twice as much.
 func TestPayloadsAreInOrder(t *testing.T) {
-	for _, v := range []any{decisionPayload{}, effectPayload{}, outcomePayload{}, alertPayload{}, policyPayload{}, effectResult{}} {
+	for _, v := range []any{decisionPayload{}, effectPayload{}, outcomePayload{}, alertPayload{}, factPayload{}, policyPayload{}, effectResult{}} {
 		var names []string
 		for i := range reflect.TypeOf(v).NumField() {
 			name, _, _ := strings.Cut(reflect.TypeOf(v).Field(i).Tag.Get("json"), ",")

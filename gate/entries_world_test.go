@@ -425,9 +425,10 @@ func TestLeaseEntries(t *testing.T) {
 		}},
 		{"an operator revokes all", func(w *world, d *deployment, _ *safe) []want {
 			w.lease(d, "orders-migrator")
-			_, _, err := w.gate.RevokeAll(w.t.Context(), "an operator revoked all")
+			_, _, err := w.gate.RevokeAll(w.t.Context(), "an operator revoked all", "carol")
 			must(w.t, err)
-			return []want{allowed, minted(d), outcome("given", ""), outcome("ended", "an operator revoked all")}
+			return []want{allowed, minted(d), outcome("given", ""), outcome("ended", "an operator revoked all"),
+				{kind: ledger.KindFact, said: map[string]any{"kind": "revoke", "why": "an operator revoked all"}, holds: `"carol"`}}
 		}},
 		{"its approver is no member any more", func(w *world, d *deployment, _ *safe) []want {
 			w.clock.Advance(6 * time.Minute)

@@ -426,12 +426,11 @@ func (g *Gate) endLease(ctx context.Context, l store.Lease) error {
 	defer cancel()
 	err := g.endNow(limited, l)
 	now := g.cfg.Now()
-	subject := ledger.Subject{Repository: l.Repository, SHA: l.SHA, Run: l.Run, Attempt: l.Attempt, Environment: l.Environment, Key: "lease:" + l.ID}
 	if err == nil {
 		if row, err := g.cfg.Store.Lease(ctx, l.ID); err == nil {
 			l.Why = row.Why // whoever asked for the end read the lease before
 		}
-		entry := ledger.Entry{Kind: ledger.KindOutcome, Time: now, Subject: subject, Decision: l.Decision, Payload: outcomePayload{Outcome: "ended", Why: l.Why}}
+		entry := ledger.Entry{Kind: ledger.KindOutcome, Time: now, Subject: leaseSubject(l), Decision: l.Decision, Payload: outcomePayload{Outcome: "ended", Why: l.Why}}
 		werr := g.write(ctx, []ledger.Entry{entry}, func(tx *store.Tx) error { return tx.EndLease(l.ID, now) })
 		if errors.Is(werr, store.ErrNotFound) {
 			return nil // somebody else ended it too
@@ -450,6 +449,10 @@ func (g *Gate) endLease(ctx context.Context, l store.Lease) error {
 		werr = errors.Join(werr, g.notEnded(ctx, l))
 	}
 	return errors.Join(err, werr)
+}
+
+func leaseSubject(l store.Lease) ledger.Subject {
+	return ledger.Subject{Repository: l.Repository, SHA: l.SHA, Run: l.Run, Attempt: l.Attempt, Environment: l.Environment, Key: "lease:" + l.ID}
 }
 
 // tellAfter is after how many tries people are told that a credential cannot be ended.
@@ -550,8 +553,8 @@ func (g *Gate) EndLeases(ctx context.Context) error {
 }
 
 // RevokeAll asks for every lease to be ended, and tries to at once. It returns how many
-// there were, and those that are alive still.
-func (g *Gate) RevokeAll(ctx context.Context, why string) (int, []store.Lease, error) {
+// there were, and those that are alive still. By names who did it, for the ledger.
+func (g *Gate) RevokeAll(ctx context.Context, why, by string) (int, []store.Lease, error) {
 	all, err := g.cfg.Store.Leases(ctx)
 	if err != nil || len(all) == 0 {
 		return 0, nil, err
@@ -560,10 +563,16 @@ func (g *Gate) RevokeAll(ctx context.Context, why string) (int, []store.Lease, e
 		return len(all), all, errors.New("the targets of these leases are not declared: set SALLYPORT_TARGETS_FILE")
 	}
 	var errs []error
+	var entries []ledger.Entry
 	for _, l := range all {
+		entries = append(entries, ledger.Entry{
+			Kind: ledger.KindFact, Time: g.cfg.Now(), Subject: leaseSubject(l), Decision: l.Decision, Payload: factPayload{Kind: "revoke", Why: why}, Personal: map[string]any{"by": by},
+		})
 		err := g.cfg.Store.Update(ctx, func(tx *store.Tx) error { return ignoreGone(tx.RevokeLease(l.ID, why, g.cfg.Now())) })
 		errs = append(errs, err, g.endMade(ctx, l))
 	}
+	// Taking back acts first, even where it cannot be recorded.
+	errs = append(errs, g.write(ctx, entries, func(*store.Tx) error { return nil }))
 	left, err := g.cfg.Store.Leases(ctx)
 	return len(all), left, errors.Join(append(errs, err)...)
 }

@@ -333,7 +333,7 @@ func ways() []way {
 			return refused(err)
 		}},
 		{name: "all are revoked", end: func(ctx context.Context, b *fileBroker, _ jobs.Given) error {
-			_, left, err := b.RevokeAll(ctx, "an incident")
+			_, left, err := b.RevokeAll(ctx, "an incident", "carol")
 			if len(left) > 0 {
 				err = errors.Join(err, fmt.Errorf("%d are alive", len(left)))
 			}
@@ -357,7 +357,7 @@ func ways() []way {
 		}},
 		{name: "all are revoked while it is made", denied: true, make: func(ctx context.Context, b *fileBroker) {
 			b.target.first = func() error {
-				_, _, err := b.RevokeAll(ctx, "an incident")
+				_, _, err := b.RevokeAll(ctx, "an incident", "carol")
 				return err
 			}
 		}},

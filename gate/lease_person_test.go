@@ -101,7 +101,7 @@ func TestPersonLease(t *testing.T) {
 	if _, code := w.ask(person(w.alice), orders, "sandbox"); code != "" {
 		t.Fatal(code)
 	}
-	if n, left, err := w.gate.RevokeAll(t.Context(), "an incident"); n != 1 || len(left) != 0 || err != nil {
+	if n, left, err := w.gate.RevokeAll(t.Context(), "an incident", "carol"); n != 1 || len(left) != 0 || err != nil {
 		t.Errorf("%d, %d left, %v", n, len(left), err)
 	}
 	w.verify()
@@ -281,7 +281,7 @@ func TestPersonLeaseRevokedWhileMade(t *testing.T) {
 		made, err = w.store.Leases(t.Context())
 		must(t, err)
 	}
-	_, _, err := w.gate.RevokeAll(t.Context(), "an incident")
+	_, _, err := w.gate.RevokeAll(t.Context(), "an incident", "carol")
 	must(t, err)
 	if got := <-code; got != "lease-ended" {
 		t.Errorf("%q", got)

@@ -230,7 +230,7 @@ func (a *app) revoke(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n, left, err := g.RevokeAll(ctx, "an operator revoked all")
+	n, left, err := g.RevokeAll(ctx, "an operator revoked all", operator())
 	fmt.Fprintf(a.stdout, "%d ended\n", n-len(left))
 	for _, l := range left {
 		fmt.Fprintf(a.stdout, "still alive: %s of repository %d for %s, at the latest until %s\n", l.Credential, l.Repository, l.Environment, l.DueAt.UTC().Format(time.RFC3339))
@@ -300,15 +300,19 @@ func (a *app) adoptOne(ctx context.Context, g *gate.Gate, one gate.Adoption, yes
 			return errors.Join(err, errors.New("nothing was adopted"))
 		}
 	}
-	by := "unknown"
-	if u, err := user.Current(); err == nil {
-		by = u.Username
-	}
-	if err := g.Adopt(ctx, one, by); err != nil {
+	if err := g.Adopt(ctx, one, operator()); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "  In force now, as version %d. The open pull requests are being judged by it.\n", one.Version)
 	return nil
+}
+
+// operator is who runs the program, for the ledger.
+func operator() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "unknown"
 }
 
 // ask asks on a terminal. In a pipe nobody can answer: it says what to type.

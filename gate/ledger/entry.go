@@ -48,7 +48,7 @@ const (
 	KindEffect Kind = "effect"
 	// KindOutcome is what became of an effect.
 	KindOutcome Kind = "outcome"
-	// KindFact is a fact that existed only in an event.
+	// KindFact is a fact that existed only in an event, or in what an operator did.
 	KindFact Kind = "fact"
 	// KindPolicy is a policy version that came into force, or did not.
 	KindPolicy Kind = "policy"
