@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
+	"github.com/sallyport/sallyport/gate/jobs"
 	"github.com/sallyport/sallyport/gate/ledger"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -751,5 +752,40 @@ func TestApprovalEntries(t *testing.T) {
 				t.Errorf("%s stands %d times in %s", want, n, got[sha])
 			}
 		}
+	}
+}
+
+// The ledger alone tells which person was given what outside any job, or refused it, and
+// nothing of strangers.
+func TestPersonEntries(t *testing.T) {
+	w := newWorld(t, personPolicy, personKeys(&safe{}))
+	from := int64(len(w.entries(0)))
+	where := jobs.Place{FullName: "acme/orders"}
+	given, code := w.ask(person(w.dave), where, "sandbox")
+	if code != "" {
+		t.Fatal(code)
+	}
+	must(t, w.gate.EndLease(t.Context(), given.ID, given.Secret))
+	w.ask(person(w.dave), where, "orders-migrator")
+	w.ask(person(w.dave), where, "dev-away")
+	w.ask(person(w.eve), where, "sandbox") // reads, and is refused by the log alone
+	var got []string
+	for _, e := range w.entries(from) {
+		s := e.Subject
+		if s.Repository != rules.RepositoryID(w.repo.ID) || s.Environment == "" && e.said["verdict"] != "deny" || s.Run != 0 {
+			t.Errorf("it does not say what it is about: %s", e.Leaf)
+		}
+		kind, _, _ := strings.Cut(s.Key, ":")
+		got = append(got, fmt.Sprint(e.Kind, " ", kind, " ", e.said["verdict"], e.said["credential"], e.said["outcome"], " ", strings.Contains(e.personal["person"], `"login":"dave"`)))
+		if strings.Contains(string(e.Leaf), "dave") || strings.Contains(fmt.Sprint(e.personal), "eve") {
+			t.Errorf("it names somebody: %s %v", e.Leaf, e.personal)
+		}
+	}
+	want := []string{
+		"decision credential allow<nil> <nil> true", "effect lease <nil>sandbox<nil> true", "outcome lease <nil> <nil>given false", "outcome lease <nil> <nil>ended false",
+		"decision credential deny<nil> <nil> true", "decision credential deny<nil> <nil> true",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
