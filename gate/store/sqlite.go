@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"modernc.org/sqlite"
@@ -19,6 +20,7 @@ import (
 const (
 	busyTimeout = 5 * time.Second // for the lock of another process
 	maxReaders  = 4
+	logSuffix   = "-wal" // of the write-ahead log, beside the file
 )
 
 // openSQLite opens the file of cfg.
@@ -39,6 +41,9 @@ func (s *Store) openSQLite(ctx context.Context) error {
 	if err := migrateSQLite(ctx, x.conn, applicationID); err != nil {
 		return err
 	}
+	if err := x.remember(s.cfg.Path); err != nil {
+		return err
+	}
 	if s.readDB, err = sql.Open("sqlite", dsn(s.cfg.Path, "query_only(ON)")); err != nil {
 		return err
 	}
@@ -47,9 +52,10 @@ func (s *Store) openSQLite(ctx context.Context) error {
 	return nil
 }
 
-// dsn names a file with the settings that every connection has.
+// dsn names a file with the settings that every connection has. None makes the file:
+// where it is gone, an empty one in its place would look like an empty start.
 func dsn(path string, pragmas ...string) string {
-	q := url.Values{"_txlock": {"immediate"}}
+	q := url.Values{"_txlock": {"immediate"}, "mode": {"rw"}}
 	q.Add("_pragma", fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()))
 	for _, p := range append(pragmas, "foreign_keys(ON)", "trusted_schema(OFF)", "cell_size_check(ON)") {
 		q.Add("_pragma", p)
@@ -88,9 +94,50 @@ type sqliteSession struct {
 	db    *sql.DB
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
+	// files are those that were opened, by their names.
+	files map[string]os.FileInfo
 }
 
-func (x *sqliteSession) begin() error    { return x.exec("BEGIN IMMEDIATE") }
+// remember keeps which files were opened: the database and its write-ahead log.
+func (x *sqliteSession) remember(path string) error {
+	x.files = map[string]os.FileInfo{}
+	for _, name := range []string{path, path + logSuffix} {
+		info, err := os.Stat(name)
+		if err != nil {
+			return err
+		}
+		x.files[name] = info
+	}
+	return nil
+}
+
+// same refuses to go on with files that are gone from where they were: what is written
+// to them is lost when the process ends, however well it was synced.
+func (x *sqliteSession) same() error {
+	for name, was := range x.files {
+		info, err := os.Stat(name)
+		if err == nil && os.SameFile(info, was) {
+			continue
+		}
+		next := "put it back, or stop the server, restore the database and start it again"
+		if strings.HasSuffix(name, logSuffix) {
+			next = "stop the server, which saves what is in it, and start it again"
+		}
+		if err != nil {
+			return fmt.Errorf("a file that is in use is gone (%w): %s", err, next)
+		}
+		return fmt.Errorf("%q is another file than the one that is in use: %s", name, next)
+	}
+	return nil
+}
+
+func (x *sqliteSession) begin() error {
+	if err := x.same(); err != nil {
+		return err
+	}
+	return x.exec("BEGIN IMMEDIATE")
+}
+
 func (x *sqliteSession) save() error     { return x.exec("SAVEPOINT one") }
 func (x *sqliteSession) undo() error     { return x.exec("ROLLBACK TO one") }
 func (x *sqliteSession) keep() error     { return x.exec("RELEASE one") }
