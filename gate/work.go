@@ -47,18 +47,21 @@ func (g *Gate) Run(ctx context.Context) error {
 func (g *Gate) worker(ctx context.Context, name string, stop context.CancelCauseFunc) {
 	for ctx.Err() == nil {
 		work, err := g.cfg.Store.Take(ctx, name, g.cfg.Now(), g.cfg.Lease)
-		switch {
-		case err == nil:
+		if err == nil {
 			g.Wake() // there may be more
 			if err := g.do(ctx, work); err != nil {
 				stop(err)
 			}
 			continue
-		case !errors.Is(err, store.ErrNotFound) && ctx.Err() == nil:
-			g.cfg.Log.ErrorContext(ctx, "work cannot be taken", slog.Any("cause", err))
 		}
 		wait := idle
-		if due, err := g.cfg.Store.NextDue(ctx); err == nil && !due.IsZero() {
+		if !errors.Is(err, store.ErrNotFound) {
+			// What is due stays so while the store cannot be written, as with a full disk:
+			// it is not asked at every turn.
+			if ctx.Err() == nil {
+				g.cfg.Log.ErrorContext(ctx, "work cannot be taken", slog.Any("cause", err))
+			}
+		} else if due, err := g.cfg.Store.NextDue(ctx); err == nil && !due.IsZero() {
 			wait = min(wait, max(due.Sub(g.cfg.Now()), 10*time.Millisecond))
 		}
 		timer := time.NewTimer(wait)

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -63,5 +64,31 @@ func TestLogGone(t *testing.T) {
 	defer s.Close()
 	if got := pending(t, s); len(got) != 1 {
 		t.Errorf("%q, want what was taken before", got)
+	}
+}
+
+// A ping writes: whether there is room is not to be seen otherwise.
+func TestPingWrites(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sallyport.db")
+	s, err := store.Open(t.Context(), store.Config{Path: path})
+	must(t, err)
+	defer s.Close()
+	db, err := sql.Open("sqlite", path)
+	must(t, err)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	version := func() (n int) {
+		t.Helper()
+		must(t, db.QueryRowContext(t.Context(), "PRAGMA data_version").Scan(&n))
+		return n
+	}
+	last := version()
+	for range 2 {
+		must(t, s.Ping(t.Context()))
+		now := version()
+		if now == last {
+			t.Error("nothing was written")
+		}
+		last = now
 	}
 }
