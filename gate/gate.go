@@ -42,7 +42,8 @@ type Config struct {
 	Tell Teller
 	// URL is where the server is reached; its ledger is named there. May be empty.
 	URL string
-	// Workers is how many keys are looked at together; 0 is 4.
+	// Workers is how many keys are looked at together, at most half of them one
+	// repository's; 0 is 8.
 	Workers int
 	// Lease is how long one look may take before another worker may begin; 0 is two
 	// minutes.
@@ -96,11 +97,16 @@ type Gate struct {
 	owners map[rules.AccountID]bool
 	// wake has room for one: work was marked.
 	wake chan struct{}
+	// taking is held by the worker that takes work: what it may take depends on what the
+	// others have.
+	taking chan struct{}
 
 	// policies are parsed policies by the digest of their text, texts of versions
 	// that were in force; guarded by mu, held for the look-up alone.
 	mu       sync.Mutex
 	policies map[policyKey]*rules.Policy
+	// looks is how many of each repository's keys are looked at. Guarded by mu.
+	looks map[rules.RepositoryID]int
 	// unrecorded are closing effects that were applied while the ledger could not
 	// be written, and the decisions that they follow from. Guarded by mu.
 	unrecorded []ledger.Entry
@@ -116,7 +122,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 	case cfg.Ledger == nil, cfg.Verifier == "":
 		return nil, errors.New("gate: no ledger, or no key of it")
 	}
-	cfg.Workers = cmp.Or(cfg.Workers, 4)
+	cfg.Workers = cmp.Or(cfg.Workers, 8)
 	cfg.Lease = cmp.Or(cfg.Lease, 2*time.Minute)
 	cfg.Sweep = cmp.Or(cfg.Sweep, time.Minute)
 	cfg.Settle = cmp.Or(cfg.Settle, 10*time.Second)
@@ -138,7 +144,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking GitHub who this App is: %w", err)
 	}
-	g := &Gate{cfg: cfg, app: app, owners: map[rules.AccountID]bool{}, wake: make(chan struct{}, 1), policies: map[policyKey]*rules.Policy{}}
+	g := &Gate{cfg: cfg, app: app, owners: map[rules.AccountID]bool{}, wake: make(chan struct{}, 1), taking: make(chan struct{}, 1), looks: map[rules.RepositoryID]int{}, policies: map[policyKey]*rules.Policy{}}
 	for _, o := range cfg.Owners {
 		g.owners[o] = true
 	}

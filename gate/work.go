@@ -46,10 +46,12 @@ func (g *Gate) Run(ctx context.Context) error {
 // worker takes work and does it until ctx ends.
 func (g *Gate) worker(ctx context.Context, name string, stop context.CancelCauseFunc) {
 	for ctx.Err() == nil {
-		work, err := g.cfg.Store.Take(ctx, name, g.cfg.Now(), g.cfg.Lease)
+		work, but, err := g.take(ctx, name)
 		if err == nil {
 			g.Wake() // there may be more
-			if err := g.do(ctx, work); err != nil {
+			err := g.do(ctx, work)
+			g.looking(work.Key.Repository, -1)
+			if err != nil {
 				stop(err)
 			}
 			continue
@@ -61,7 +63,7 @@ func (g *Gate) worker(ctx context.Context, name string, stop context.CancelCause
 			if ctx.Err() == nil {
 				g.cfg.Log.ErrorContext(ctx, "work cannot be taken", slog.Any("cause", err))
 			}
-		} else if due, err := g.cfg.Store.NextDue(ctx); err == nil && !due.IsZero() {
+		} else if due, err := g.cfg.Store.NextDueBut(ctx, but); err == nil && !due.IsZero() {
 			wait = min(wait, max(due.Sub(g.cfg.Now()), 10*time.Millisecond))
 		}
 		timer := time.NewTimer(wait)
@@ -71,6 +73,44 @@ func (g *Gate) worker(ctx context.Context, name string, stop context.CancelCause
 		case <-timer.C:
 		}
 		timer.Stop()
+	}
+}
+
+// take takes work of any repository but one that half of the workers are busy with:
+// where GitHub does not answer for one, the others' work goes on. There is one such at
+// most, since whoever takes has nothing. Its looking ends with [Gate.looking].
+func (g *Gate) take(ctx context.Context, worker string) (work store.Work, but rules.RepositoryID, err error) {
+	select {
+	case g.taking <- struct{}{}:
+		defer func() { <-g.taking }()
+	case <-ctx.Done():
+		return store.Work{}, store.NoRepository, ctx.Err()
+	}
+	but = g.crowded()
+	if work, err = g.cfg.Store.TakeBut(ctx, but, worker, g.cfg.Now(), g.cfg.Lease); err == nil {
+		g.looking(work.Key.Repository, 1)
+	}
+	return work, but, err
+}
+
+// crowded is the repository that half of the workers look at.
+func (g *Gate) crowded() rules.RepositoryID {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, n := range g.looks {
+		if n >= (g.cfg.Workers+1)/2 {
+			return id
+		}
+	}
+	return store.NoRepository
+}
+
+// looking counts who looks at a repository.
+func (g *Gate) looking(id rules.RepositoryID, n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.looks[id] += n; g.looks[id] <= 0 {
+		delete(g.looks, id)
 	}
 }
 

@@ -143,12 +143,20 @@ func scanWork(scan func(...any) error) (Work, error) {
 // [ErrNotFound] if there is none. Work whose lease ran out as often as its
 // attempts allow is set apart as poison on the way.
 func (s *Store) Take(ctx context.Context, worker string, now time.Time, lease time.Duration) (Work, error) {
+	return s.TakeBut(ctx, NoRepository, worker, now, lease)
+}
+
+// NoRepository is no repository's id, nor 0, which is that of work that is of none.
+const NoRepository rules.RepositoryID = -1
+
+// TakeBut is [Store.Take] of any work but one repository's.
+func (s *Store) TakeBut(ctx context.Context, but rules.RepositoryID, worker string, now time.Time, lease time.Duration) (Work, error) {
 	if lease <= 0 {
 		return Work{}, fmt.Errorf("taking work for %s", lease)
 	}
 	// Most of the time nothing is due, and asking that costs no write.
 	var found int
-	if err := s.queryOne(ctx, "SELECT 1 FROM work WHERE poisoned_at = 0 AND due_at <= ?1 AND free_at <= ?1 LIMIT 1", []any{stamp(now)}, &found); err != nil {
+	if err := s.queryOne(ctx, "SELECT 1 FROM work WHERE poisoned_at = 0 AND due_at <= ?1 AND free_at <= ?1 AND repository <> ?2 LIMIT 1", []any{stamp(now), int64(but)}, &found); err != nil {
 		return Work{}, err
 	}
 	var token [16]byte
@@ -163,8 +171,8 @@ func (s *Store) Take(ctx context.Context, worker string, now time.Time, lease ti
 			return err
 		}
 		var key string
-		if err := tx.one("SELECT key FROM work WHERE poisoned_at = 0 AND due_at <= ?1 AND free_at <= ?1 ORDER BY priority, due_at LIMIT 1",
-			[]any{stamp(now)}, &key); errors.Is(err, ErrNotFound) {
+		if err := tx.one("SELECT key FROM work WHERE poisoned_at = 0 AND due_at <= ?1 AND free_at <= ?1 AND repository <> ?2 ORDER BY priority, due_at LIMIT 1",
+			[]any{stamp(now), int64(but)}, &key); errors.Is(err, ErrNotFound) {
 			nothing = true // what was set apart stays so
 			return nil
 		} else if err != nil {
@@ -192,8 +200,13 @@ func (s *Store) Take(ctx context.Context, worker string, now time.Time, lease ti
 // NextDue is when the next work can be taken: the zero time if there is none. It
 // may be in the past.
 func (s *Store) NextDue(ctx context.Context) (time.Time, error) {
+	return s.NextDueBut(ctx, NoRepository)
+}
+
+// NextDueBut is [Store.NextDue] of any work but one repository's.
+func (s *Store) NextDueBut(ctx context.Context, but rules.RepositoryID) (time.Time, error) {
 	var at sql.NullInt64
-	if err := s.queryOne(ctx, "SELECT min(CASE WHEN due_at > free_at THEN due_at ELSE free_at END) FROM work WHERE poisoned_at = 0", nil, &at); err != nil {
+	if err := s.queryOne(ctx, "SELECT min(CASE WHEN due_at > free_at THEN due_at ELSE free_at END) FROM work WHERE poisoned_at = 0 AND repository <> ?", []any{int64(but)}, &at); err != nil {
 		return time.Time{}, err
 	}
 	return unstamp(at.Int64), nil
