@@ -28,10 +28,13 @@ import (
 
 // Time limits of the listener. A webhook's body has its own.
 const (
-	headerTime   = 5 * time.Second
-	writeTime    = 30 * time.Second // a job that waits has its own
-	idleTime     = 2 * time.Minute
-	shutdownTime = 10 * time.Second
+	headerTime = 5 * time.Second
+	writeTime  = 30 * time.Second // a job that waits has its own
+	idleTime   = 2 * time.Minute
+	// answerTime is how long answers are waited for at the end, cutTime how long those
+	// that were told to end then.
+	answerTime = 7 * time.Second
+	cutTime    = 3 * time.Second
 	// helloFirst and helloMost are how long is waited between two tries to reach
 	// GitHub while starting.
 	helloFirst = time.Second
@@ -180,8 +183,11 @@ func (x *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, x.listener.Close(), x.Close())
 	}
+	asked, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
 	web := &http.Server{
-		Handler: routes, ReadHeaderTimeout: headerTime, WriteTimeout: writeTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
+		BaseContext: func(net.Listener) context.Context { return asked },
+		Handler:     routes, ReadHeaderTimeout: headerTime, WriteTimeout: writeTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(x.log.Handler(), slog.LevelWarn),
 	}
 	var all sync.WaitGroup
@@ -204,15 +210,30 @@ func (x *Server) Run(ctx context.Context) error {
 	})
 	x.log.Info("listening", slog.String("address", x.Address()), slog.String("ledger", x.key.Origin()))
 	<-ctx.Done()
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
-	defer cancel()
-	err = web.Shutdown(end)
+	x.log.Info("stopping", slog.Any("cause", context.Cause(ctx)))
+	err = x.answer(web, cut)
 	all.Wait()
 	err = errors.Join(err, x.Close())
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		err = errors.Join(cause, err)
 	}
 	return err
+}
+
+// answer waits for the answers to what was asked. What takes longer than that is told to
+// end by cut, so that it takes back what it made while there is time.
+func (x *Server) answer(web *http.Server, cut context.CancelFunc) error {
+	for _, limit := range []time.Duration{answerTime, cutTime} {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		err := web.Shutdown(ctx)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		cut()
+	}
+	x.log.Warn("requests are cut off; a credential that was being made is ended by another server, or at the next start")
+	return web.Close()
 }
 
 // work reaches GitHub, however long it takes, and then does what was marked.
