@@ -132,15 +132,27 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
+// CheckBaseURL says what is wrong with the address of an API.
+func CheckBaseURL(text string) error {
+	base, err := url.Parse(text)
+	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
+		return fmt.Errorf("%q is not the address of an API, such as %s", text, DefaultBaseURL)
+	}
+	if base.Scheme == "http" && !loopback(base.Hostname()) {
+		return fmt.Errorf("%q would send tokens in clear: want https", text)
+	}
+	return nil
+}
+
 // newClient makes a client that has nothing yet to prove who it is.
 func newClient(cfg Config) (*Client, error) {
 	cfg.BaseURL = strings.TrimSuffix(cmp.Or(cfg.BaseURL, DefaultBaseURL), "/")
-	base, err := url.Parse(cfg.BaseURL)
-	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
-		return nil, fmt.Errorf("github: %q is not the address of an API, such as %s", cfg.BaseURL, DefaultBaseURL)
+	if err := CheckBaseURL(cfg.BaseURL); err != nil {
+		return nil, fmt.Errorf("github: %w", err)
 	}
-	if base.Scheme == "http" && !loopback(base.Hostname()) {
-		return nil, fmt.Errorf("github: %q would send tokens in clear: want https", cfg.BaseURL)
+	base, err := url.Parse(cfg.BaseURL)
+	if err != nil {
+		return nil, err
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -43,6 +43,17 @@ func (e *Refused) Error() string {
 	return fmt.Sprintf("GitHub refused (%d): %s", e.Status, e.Message)
 }
 
+// RefusedToken reports whether GitHub did not take the token that a request was signed
+// with (401), and what GitHub's clock said; the zero time if it did not say.
+func RefusedToken(err error) (clock time.Time, refused bool) {
+	var answer *gh.ErrorResponse
+	if !errors.As(err, &answer) || answer.Response == nil || answer.Response.StatusCode != http.StatusUnauthorized {
+		return time.Time{}, false
+	}
+	clock, _ = http.ParseTime(answer.Response.Header.Get("Date")) // zero where there is none
+	return clock.UTC(), true
+}
+
 // understand turns an error of go-github or of the token source into one of ours.
 func (c *Client) understand(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil {

@@ -153,8 +153,11 @@ func (x *Server) listen(ctx context.Context) error {
 	if x.acme, err = x.settings.Certificates.manager(ctx, x.settings.URL); err != nil {
 		return err
 	}
-	if x.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", x.settings.Listen); err != nil || x.acme == nil {
-		return err
+	if x.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", x.settings.Listen); err != nil {
+		return fmt.Errorf("SALLYPORT_LISTEN: %w", err)
+	}
+	if x.acme == nil {
+		return nil
 	}
 	cfg := x.acme.TLSConfig()
 	cfg.MinVersion = tls.VersionTLS12

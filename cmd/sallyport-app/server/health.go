@@ -118,7 +118,7 @@ func (x *Server) ready(w http.ResponseWriter, r *http.Request) {
 		missing = append(missing, "the database cannot be written: deliveries are answered with 503")
 	}
 	if x.gate.Load() == nil {
-		missing = append(missing, "GitHub was not reached yet: deliveries are stored and not worked on")
+		missing = append(missing, "GitHub was not reached yet, the log says why: deliveries are stored and not worked on")
 	}
 	if len(missing) > 0 {
 		say(w, http.StatusServiceUnavailable, strings.Join(missing, "\n"))

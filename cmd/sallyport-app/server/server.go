@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,7 +80,7 @@ func Open(ctx context.Context, s Settings) (*Server, error) {
 	}
 	x.ping = newFresh(pingKept, pingTime, func(ctx context.Context) (struct{}, error) { return struct{}{}, x.store.Ping(ctx) })
 	x.counts = newFresh(countsKept, countsTime, x.count)
-	for _, remark := range x.store.Remarks() {
+	for _, remark := range slices.Concat(s.Remarks, x.store.Remarks()) {
 		x.log.Warn(remark)
 	}
 	if err := x.open(ctx); err != nil {
@@ -255,7 +256,13 @@ func (x *Server) work(ctx context.Context) error {
 		if errors.Is(err, github.ErrForbidden) || errors.Is(err, github.ErrNotFound) {
 			return fmt.Errorf("GitHub does not take SALLYPORT_APP_ID %d with this SALLYPORT_PRIVATE_KEY_FILE: %w", x.settings.App, err)
 		}
-		x.log.Warn("GitHub cannot be reached; deliveries are stored meanwhile", slog.Any("cause", err), slog.Duration("again_in", wait))
+		if clock, refused := github.RefusedToken(err); refused {
+			// It may still be mended beside the server: a clock is set, an incident ends.
+			x.log.Error("GitHub does not take what is signed with SALLYPORT_PRIVATE_KEY_FILE for SALLYPORT_APP_ID: they do not belong together, or this machine's clock is wrong; deliveries are stored meanwhile",
+				slog.Int64("app_id", int64(x.settings.App)), slog.Time("clock", time.Now().UTC().Truncate(time.Second)), slog.Time("clock_of_github", clock), slog.Any("cause", err), slog.Duration("again_in", wait))
+		} else {
+			x.log.Warn("GitHub cannot be reached; deliveries are stored meanwhile", slog.Any("cause", err), slog.Duration("again_in", wait))
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -9,12 +9,14 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/jobtoken"
 	"github.com/sallyport/sallyport/gate/statements"
 	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/gate/webhook"
@@ -98,7 +100,10 @@ type Settings struct {
 	// Statements reads migrations; nil reads none.
 	Statements gate.Statements
 	Seal       sealKey
-	Log        *slog.Logger
+	// Remarks are what is not as it should be, although it works: a line each, for the
+	// log.
+	Remarks []string
+	Log     *slog.Logger
 }
 
 // SealWith sets the key that seals what lies in the database: 32 bytes in hex.
@@ -117,21 +122,25 @@ func Read(get func(name string) string, needWebhooks bool) (Settings, error) {
 	bad := func(name, format string, args ...any) {
 		wrong = append(wrong, fmt.Errorf("SALLYPORT_%s: %s", name, fmt.Sprintf(format, args...)))
 	}
+	// Those whose file cannot be read are wrong already, and not missing as well.
+	unread := map[string]bool{}
 	value := func(name string) string {
 		for _, x := range All() {
 			if x.Name != name {
 				continue
 			}
 			v := get(name)
+			if !x.Secret {
+				v = strings.TrimSpace(v) // of a file's last line, mostly
+			}
 			if (x.Secret || x.File) && v == "" {
 				if file := get(name + "_FILE"); file != "" {
-					text, err := os.ReadFile(file)
-					if err != nil {
-						var pathErr *fs.PathError
-						if errors.As(err, &pathErr) {
-							err = pathErr.Err
-						}
-						bad(name+"_FILE", "%q cannot be read: %v", file, err)
+					text, others, why := settingFile(file)
+					if why != "" {
+						bad(name+"_FILE", "%s", why)
+						unread[name] = true
+					} else if others {
+						s.Remarks = append(s.Remarks, fmt.Sprintf("SALLYPORT_%s_FILE: %q can be read by every user of this machine: chmod 600", name, file))
 					}
 					v = string(text)
 				}
@@ -167,7 +176,9 @@ func Read(get func(name string) string, needWebhooks bool) (Settings, error) {
 	} else {
 		s.App = rules.AppID(n)
 	}
-	if v := value("PRIVATE_KEY"); v == "" {
+	if v := value("PRIVATE_KEY"); unread["PRIVATE_KEY"] {
+		// said already
+	} else if v == "" {
 		bad("PRIVATE_KEY_FILE", "is missing: the .pem file that GitHub gave for the App")
 	} else if key, err := github.ParseKey([]byte(v)); err != nil {
 		bad("PRIVATE_KEY_FILE", "%v", err)
@@ -175,19 +186,24 @@ func Read(get func(name string) string, needWebhooks bool) (Settings, error) {
 		s.Key = key
 	}
 	for line := range strings.Lines(value("WEBHOOK_SECRET")) {
-		if line = strings.TrimRight(line, "\r\n"); line != "" {
+		if line = strings.TrimRight(line, "\r\n"); strings.TrimSpace(line) != "" {
 			s.WebhookSecrets = append(s.WebhookSecrets, webhook.Secret(line))
 		}
 	}
 	switch {
-	case !needWebhooks:
+	case !needWebhooks, unread["WEBHOOK_SECRET"]:
 	case len(s.WebhookSecrets) == 0:
 		bad("WEBHOOK_SECRET", "is missing: the secret of the App's webhook, itself or as a file in SALLYPORT_WEBHOOK_SECRET_FILE")
 	case len(s.WebhookSecrets) > webhook.MaxSecrets:
 		bad("WEBHOOK_SECRET", "has %d lines: one secret, or two while it is being replaced", len(s.WebhookSecrets))
 	}
 	s.GitHubAPI = value("GITHUB_API_URL")
-	s.Login = readLogin(value, s.GitHubAPI, bad)
+	api := s.GitHubAPI
+	if err := github.CheckBaseURL(api); err != nil {
+		bad("GITHUB_API_URL", "%v", err)
+		api = github.DefaultBaseURL // the pages that belong to it are wrong for the same reason
+	}
+	s.Login = readLogin(value, api, bad)
 	for id := range strings.SplitSeq(value("OWNERS"), ",") {
 		if id = strings.TrimSpace(id); id == "" {
 			continue
@@ -215,6 +231,9 @@ func Read(get func(name string) string, needWebhooks bool) (Settings, error) {
 	}
 	s.SigningKeys = value("SIGNING_KEY_FILE")
 	s.Issuer = strings.TrimSuffix(value("OIDC_ISSUER"), "/")
+	if _, err := jobtoken.New(jobtoken.Config{Issuer: s.Issuer, Audience: "any"}); err != nil {
+		bad("OIDC_ISSUER", "%s", strings.TrimPrefix(err.Error(), "jobtoken: "))
+	}
 	if s.Sweep, err = time.ParseDuration(value("SWEEP_INTERVAL")); err != nil || s.Sweep < time.Second {
 		bad("SWEEP_INTERVAL", "%q: want a time of at least a second, such as 60s", value("SWEEP_INTERVAL"))
 	}
@@ -226,23 +245,37 @@ func Read(get func(name string) string, needWebhooks bool) (Settings, error) {
 	return s, errors.Join(wrong...)
 }
 
-// maxTargets is how many bytes a targets file may have.
-const maxTargets = 1 << 20
+// maxFile is how many bytes a file that a setting names may have.
+const maxFile = 1 << 20
+
+// settingFile reads a file that holds a setting. Others says that every user of the
+// machine can read it, why that it cannot be read.
+func settingFile(file string) (text []byte, others bool, why string) {
+	f, err := os.Open(file)
+	if err == nil {
+		defer f.Close()
+		var info fs.FileInfo
+		if info, err = f.Stat(); err == nil {
+			others = runtime.GOOS != "windows" && info.Mode().Perm()&0o004 != 0
+			text, err = io.ReadAll(io.LimitReader(f, maxFile+1))
+		}
+	}
+	switch pathErr := (*fs.PathError)(nil); {
+	case errors.As(err, &pathErr):
+		return nil, false, fmt.Sprintf("%q cannot be read: %v", file, pathErr.Err)
+	case err != nil:
+		return nil, false, fmt.Sprintf("%q cannot be read: %v", file, err)
+	case len(text) > maxFile:
+		return nil, false, fmt.Sprintf("%q has more than %d bytes", file, maxFile)
+	}
+	return text, others, ""
+}
 
 // targets reads a targets file. Why says what is wrong with it.
 func targets(file string) (t *rules.Targets, why string) {
-	f, err := os.Open(file)
-	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err
-		}
-		return nil, fmt.Sprintf("%q cannot be read: %v", file, err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxTargets+1))
-	if err != nil || len(text) > maxTargets {
-		return nil, fmt.Sprintf("%q cannot be read, or has more than %d bytes", file, maxTargets)
+	text, _, why := settingFile(file)
+	if why != "" {
+		return nil, why
 	}
 	t, problems := rules.LoadTargets(file, text)
 	if t == nil || rules.HasErrors(problems) {
