@@ -56,7 +56,7 @@ func (s *Store) openPostgres(ctx context.Context) error {
 	if s.remarks, err = remarks(ctx, x.conn); err != nil {
 		return err
 	}
-	s.readDB = stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(settle))
+	s.readDB = stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(settleOrHangUp))
 	s.readDB.SetMaxOpenConns(maxPostgresReaders)
 	s.readDB.SetMaxIdleConns(maxPostgresReaders)
 	s.readDB.SetConnMaxLifetime(poolLife)
@@ -69,10 +69,19 @@ func connect(ctx context.Context, cfg *pgx.ConnConfig) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := settle(ctx, conn); err != nil {
-		return nil, errors.Join(err, hangUp(conn))
+	if err := settleOrHangUp(ctx, conn); err != nil {
+		return nil, err
 	}
 	return conn, nil
+}
+
+// settleOrHangUp settles a connection, and leaves none open that is not settled: pgx
+// forgets one that its AfterConnect refuses without closing it.
+func settleOrHangUp(ctx context.Context, conn *pgx.Conn) error {
+	if err := settle(ctx, conn); err != nil {
+		return errors.Join(err, hangUp(conn))
+	}
+	return nil
 }
 
 // hangUp closes a connection, and waits no longer than a moment for the goodbye.
@@ -84,15 +93,21 @@ func hangUp(conn *pgx.Conn) error {
 
 // settle gives a connection the settings that everything here rests on, whatever the
 // role's and the database's own are. A write is on the disk when it is answered
-// (synchronous_commit), unless an administrator asked for more.
+// (synchronous_commit), unless an administrator asked for more. A standby is refused:
+// after a failover a name may lead to the old primary for a while, and a connection that
+// was made then would be kept, with nothing to write to and old answers to read.
 func settle(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false),
+	var standby bool
+	err := conn.QueryRow(ctx, `SELECT pg_is_in_recovery(), set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false),
 		set_config('idle_in_transaction_session_timeout', $3, false), set_config('client_encoding', 'UTF8', false),
 		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false),
 		set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false), set_config('tcp_keepalives_count', '3', false)`,
-		milliseconds(statementTime), milliseconds(lockTime), milliseconds(idleInTransaction))
+		milliseconds(statementTime), milliseconds(lockTime), milliseconds(idleInTransaction)).Scan(&standby, nil, nil, nil, nil, nil, nil, nil, nil)
 	if err != nil {
 		return fmt.Errorf("preparing a connection: %w", err)
+	}
+	if standby {
+		return errors.New("the server is a standby, which takes no writes: where the URL names several, add target_session_attrs=read-write")
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -459,4 +461,36 @@ func TestPostgresReconnects(t *testing.T) {
 	if got := pending(t, s); len(got) != 3 {
 		t.Errorf("pending %q", got)
 	}
+}
+
+// No connection to a standby is kept: where the name leads to the primary again, the next
+// one does.
+func TestPostgresStandby(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	s, err := store.Open(t.Context(), store.Config{URL: store.Address(server.Schema(t))})
+	must(t, err)
+	defer s.Close()
+	must(t, s.Ping(t.Context()))
+	server.Stop()
+	must(t, os.WriteFile(filepath.Join(filepath.Dir(server.Log()), "data", "standby.signal"), nil, 0o644))
+	must(t, server.Start())
+	if err := s.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "is a standby") {
+		t.Errorf("a write to a standby: %v", err)
+	}
+	if _, err := s.Pending(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "is a standby") {
+		t.Errorf("a read from a standby: %v", err)
+	}
+	kept := func() error {
+		return server.Do(t.Context(), "postgres", "DO $$ BEGIN IF EXISTS (SELECT FROM pg_stat_activity WHERE usename = '"+pgtest.Role+"') THEN RAISE 'it keeps connections'; END IF; END $$")
+	}
+	for end := time.Now().Add(5 * time.Second); kept() != nil && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	}
+	must(t, kept())
+	must(t, server.Do(t.Context(), "postgres", "SELECT pg_promote()"))
+	for end := time.Now().Add(5 * time.Second); s.Ping(t.Context()) != nil && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	}
+	must(t, s.Ping(t.Context()))
+	_, err = s.Pending(t.Context(), 1)
+	must(t, err)
 }
