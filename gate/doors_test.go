@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
 	"github.com/sallyport/sallyport/gate/ledger"
+	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/rules"
 )
 
@@ -187,7 +189,7 @@ func TestDismissalActsWithoutTheLedger(t *testing.T) {
 }
 
 // Work that fails again and again is set apart and said in the log, disturbs nothing
-// else, and has another try at the next event.
+// else, and has another try at the next event, or at a sweep after an hour.
 func TestPoisonIsSetApartAndSaid(t *testing.T) {
 	var log strings.Builder
 	w := newWorld(t, policyText, func(_ *world, c *gate.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
@@ -217,8 +219,39 @@ func TestPoisonIsSetApartAndSaid(t *testing.T) {
 	if !strings.Contains(log.String(), "set apart") || !strings.Contains(log.String(), poisoned[0].Key.String()) {
 		t.Errorf("the log does not tell of it:\n%s", log.String())
 	}
+	// again fails it as of a time, if there is another try, and says whether it is set
+	// apart.
+	again := func(at time.Time) (tried, apart bool) {
+		t.Helper()
+		for {
+			work, err := w.store.Take(t.Context(), "test", w.clock.Now(), time.Minute)
+			if errors.Is(err, store.ErrNotFound) {
+				break
+			}
+			must(t, err)
+			tried = tried || work.Key == poisoned[0].Key
+			if err := w.gate.Reconcile(t.Context(), work); err != nil {
+				must(t, w.store.Fail(t.Context(), work.Key, work.Lease, err, at, time.Time{}))
+			}
+		}
+		all, err := w.store.Poisoned(t.Context())
+		must(t, err)
+		return tried, len(all) == 1
+	}
+	long := w.clock.Now().Add(-time.Hour)
+	if tried, apart := again(long); tried || !apart {
+		t.Errorf("at once it is tried again: %t, and set apart: %t", tried, apart)
+	}
+	must(t, w.store.Mark(t.Context(), w.clock.Now(), rules.Mark{Key: poisoned[0].Key}))
+	if tried, apart := again(long); !tried || !apart {
+		t.Errorf("at an event it is tried again: %t, and set apart: %t", tried, apart)
+	}
+	must(t, w.gate.Sweep(t.Context()))
+	if tried, apart := again(long); !tried || !apart {
+		t.Errorf("after an hour it is tried again: %t, and set apart: %t", tried, apart)
+	}
 	w.g.Heal()
-	must(t, bad.Edit(w.alice, "Again", ""))
+	must(t, w.gate.Sweep(t.Context()))
 	w.settle()
 	w.want(bad, "action_required", "SP301")
 }

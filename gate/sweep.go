@@ -29,6 +29,10 @@ const (
 	// maxUnasked is of how many of them GitHub may fail to take the wish in one sweep.
 	maxUnasked  = 10
 	maxAttempts = 20
+	// apart is for how long work that was set apart is left alone if no event names it,
+	// maxApart how much of it has another try in one sweep.
+	apart    = time.Hour
+	maxApart = 200
 )
 
 // sweeps has a sweep made now and then, until ctx ends.
@@ -56,21 +60,40 @@ func (g *Gate) sweeps(ctx context.Context) {
 // held too long. And it has GitHub send again what did not arrive.
 func (g *Gate) Sweep(ctx context.Context) error {
 	ctx = github.WithHousekeeping(ctx)
-	return errors.Join(g.tellPoisoned(ctx), g.sweepInstallations(ctx), g.sweepHeld(ctx), g.redeliver(ctx), g.forget(ctx))
+	poisoned, err := g.tellPoisoned(ctx)
+	reached := g.sweepInstallations(ctx)
+	if reached == nil {
+		err = errors.Join(err, g.tryPoisoned(ctx, poisoned))
+	}
+	return errors.Join(err, reached, g.sweepHeld(ctx), g.redeliver(ctx), g.forget(ctx))
 }
 
-// tellPoisoned says what was set apart, for as long as it is: nobody looks at it
-// until an event names it again.
-func (g *Gate) tellPoisoned(ctx context.Context) error {
+// tryPoisoned gives what was set apart another try now and then, once GitHub answers:
+// while it was away for hours all that was due failed too often, and for what waits for
+// a person's click that came meanwhile no other event comes. What fails again is set
+// apart again.
+func (g *Gate) tryPoisoned(ctx context.Context, all []store.Work) error {
+	now := g.cfg.Now()
+	var marks []rules.Mark
+	for _, w := range all {
+		if now.Sub(w.PoisonedAt) >= apart && len(marks) < maxApart {
+			marks = append(marks, rules.Mark{Key: w.Key, Priority: rules.PriorityHousekeeping - 1, Installation: w.Installation, FullName: w.FullName})
+		}
+	}
+	return g.mark(ctx, marks)
+}
+
+// tellPoisoned says what was set apart, for as long as it is, and lists it.
+func (g *Gate) tellPoisoned(ctx context.Context) ([]store.Work, error) {
 	all, err := g.cfg.Store.Poisoned(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, w := range all {
 		g.cfg.Log.ErrorContext(ctx, "work is set apart after it failed too often", slog.String("subject", w.Key.String()), slog.String("repository", w.FullName),
 			slog.Time("since", w.PoisonedAt), slog.Int("attempts", w.Attempts), slog.String("cause", w.Error))
 	}
-	return nil
+	return all, nil
 }
 
 // sweepInstallations marks installations that are not known yet, and every
