@@ -357,6 +357,7 @@ func TestRedeliveryGoesOn(t *testing.T) {
 	if n := again(); lost < 3 || n != lost-1 {
 		t.Errorf("%d of %d lost deliveries were asked for, want all but one", n, lost)
 	}
+	must(t, w.g.Settle(t.Context())) // those that were asked for arrive
 	must(t, w.gate.Sweep(t.Context()))
 	if n := again(); n != lost {
 		t.Errorf("%d of %d after the next sweep", n, lost)
