@@ -67,6 +67,18 @@ func TestLogGone(t *testing.T) {
 	}
 }
 
+// Where SQLite says no more than that it cannot, it is said what to look at.
+func TestOpenHints(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "sallyport.db")
+	s, err := store.Open(t.Context(), store.Config{Path: file})
+	must(t, err)
+	must(t, s.Close())
+	must(t, os.Mkdir(file+"-wal", 0o700))
+	if _, err := store.Open(t.Context(), store.Config{Path: file}); err == nil || !strings.Contains(err.Error(), "see that the disk has room") {
+		t.Errorf("its log cannot be written: %v", err)
+	}
+}
+
 // A ping writes: whether there is room is not to be seen otherwise.
 func TestPingWrites(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sallyport.db")

@@ -200,6 +200,19 @@ func (x *sqliteSession) broken(err error) bool {
 	return errors.As(err, &e) && e.Code()&0xff != sqlite3.SQLITE_CONSTRAINT
 }
 
+// hint says what to look at where SQLite's own words do not.
+func hint(err error) string {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return ""
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL:
+		return ": it writes this file and two beside it, -wal and -shm: see that the disk has room and that this user may write the folder and all three"
+	}
+	return ""
+}
+
 // isBusy reports whether another process's lock is in the way.
 func isBusy(err error) bool {
 	var e *sqlite.Error

@@ -125,7 +125,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		}
 	default:
 		if err = s.openSQLite(ctx); err != nil {
-			err = fmt.Errorf("opening the database %q: %w", cfg.Path, err)
+			err = fmt.Errorf("opening the database %q: %w%s", cfg.Path, err, hint(err))
 		}
 	}
 	if err != nil {
