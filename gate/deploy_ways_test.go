@@ -326,3 +326,22 @@ func TestPressedBeforeItsCheckIsKnown(t *testing.T) {
 		}
 	}
 }
+
+// Who presses does not wait out failures before: GitHub was away for long, say.
+func TestPressedAfterFailures(t *testing.T) {
+	w := deploys(t, deployPolicy)
+	d := w.start("production")
+	w.settle()
+	key, now := rules.WorkKey{Kind: rules.WorkRun, Repository: rules.RepositoryID(w.repo.ID), Number: d.ID}, w.clock.Now()
+	must(t, w.store.Mark(t.Context(), now, rules.Mark{Key: key}))
+	work, err := w.store.Take(t.Context(), "test", now, time.Minute)
+	must(t, err)
+	must(t, w.store.Fail(t.Context(), work.Key, work.Lease, errors.New("GitHub is away"), now, now.Add(15*time.Minute)))
+	must(t, w.store.Mark(t.Context(), now, rules.Mark{Key: key}))
+	if due, err := w.store.NextDue(t.Context()); err != nil || due.Sub(now) < 15*time.Minute || work.Key != key {
+		t.Fatalf("work on %s waits until %s, so this shows nothing: %v", work.Key, due, err)
+	}
+	must(t, d.check().Click(w.rose, "approve"))
+	w.settle() // which waits no minute
+	d.want("in_progress", "approved", "SP527")
+}

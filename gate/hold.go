@@ -42,10 +42,15 @@ func (g *Gate) Hold(ctx context.Context, t rules.JobToken) (jobs.State, error) {
 		Claims: claims, AskedAt: g.cfg.Now(),
 	}
 	err = g.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-		if _, err := tx.AddHold(h); err != nil {
+		known, err := tx.AddHold(h)
+		if err != nil {
 			return err
 		}
-		return tx.Mark(rules.Mark{Key: runKey(c.RepositoryID, c.RunID), Priority: rules.PriorityDoor, Installation: repo.Installation, FullName: repo.FullName}, g.cfg.Now())
+		priority := rules.PriorityAsked
+		if known {
+			priority = rules.PriorityDoor
+		}
+		return tx.Mark(rules.Mark{Key: runKey(c.RepositoryID, c.RunID), Priority: priority, Installation: repo.Installation, FullName: repo.FullName}, g.cfg.Now())
 	})
 	if errors.Is(err, store.ErrAlready) {
 		return jobs.State{}, &jobs.Refusal{Status: http.StatusConflict, Code: "hold-other", Text: "This job asked before with other claims."}
@@ -176,7 +181,7 @@ func (g *Gate) Word(ctx context.Context, repository rules.RepositoryID, w rules.
 		if err := tx.AddFact(f, g.cfg.Now()); err != nil {
 			return err
 		}
-		return tx.Mark(rules.Mark{Key: key, Priority: rules.PriorityDoor, Installation: repo.Installation, FullName: repo.FullName}, g.cfg.Now())
+		return tx.Mark(rules.Mark{Key: key, Priority: rules.PriorityAsked, Installation: repo.Installation, FullName: repo.FullName}, g.cfg.Now())
 	})
 	if err == nil {
 		g.Wake()

@@ -89,6 +89,8 @@ func (g *Gate) take(ctx context.Context, worker string) (work store.Work, but ru
 	but = g.crowded()
 	if work, err = g.cfg.Store.TakeBut(ctx, but, worker, g.cfg.Now(), g.cfg.Lease); err == nil {
 		g.looking(work.Key.Repository, 1)
+		// What it marks itself nobody has asked for.
+		work.Priority = max(work.Priority, rules.PriorityDoor)
 	}
 	return work, but, err
 }

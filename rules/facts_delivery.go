@@ -129,6 +129,9 @@ type Priority int
 
 // The priorities. They are stored: they may be added to and never changed.
 const (
+	// PriorityAsked is what a person has just pressed a button for, or a job begun to
+	// wait for. It alone cuts short the wait after a failure.
+	PriorityAsked Priority = -1
 	// PriorityDoor is what somebody waits for: an event, a click, a hold.
 	PriorityDoor Priority = 0
 	// PriorityHousekeeping is what nobody waits for: a sweep. It alone never

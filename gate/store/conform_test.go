@@ -344,6 +344,9 @@ func conformLeases(t *testing.T, open opening) {
 	}
 }
 
+// asked is a mark of somebody who stands before the door.
+func asked(n int64) rules.Mark { return rules.Mark{Key: mark(n).Key, Priority: rules.PriorityAsked} }
+
 func conformFailures(t *testing.T, open opening) {
 	s, ctx := open(t, func(c *store.Config) {
 		c.Retry = store.Retry{First: 10 * time.Second, Max: 30 * time.Second, Attempts: 100}
@@ -371,6 +374,25 @@ func conformFailures(t *testing.T, open opening) {
 		wants(t, err, store.ErrNotFound)
 		now = all[0].Until
 	}
+	// Who presses a button does not wait out the failures before.
+	failed, err := s.Take(ctx, "w", now, time.Minute)
+	must(t, err)
+	must(t, s.Fail(ctx, failed.Key, failed.Lease, nil, now, now.Add(time.Hour)))
+	must(t, s.Mark(ctx, now.Add(time.Second), asked(1)))
+	if due, err := s.NextDue(ctx); err != nil || !due.Equal(now.Add(time.Second)) {
+		t.Errorf("next due %v, %v", due, err)
+	}
+	// Nor one that fails just then, but for a moment.
+	now = now.Add(time.Second)
+	failed, err = s.Take(ctx, "w", now, time.Minute)
+	must(t, err)
+	must(t, s.Mark(ctx, now, asked(1)))
+	must(t, s.Fail(ctx, failed.Key, failed.Lease, nil, now, now.Add(time.Hour)))
+	due, err := s.NextDue(ctx)
+	if wait := due.Sub(now); err != nil || wait < 5*time.Second || wait > 10*time.Second {
+		t.Errorf("next due in %v, %v", wait, err)
+	}
+	now = due
 	// A limit that somebody named counts where it is longer.
 	w, err := s.Take(ctx, "w", now, time.Minute)
 	must(t, err)

@@ -61,9 +61,10 @@ func (r Retry) delay(failures int, random io.Reader) (time.Duration, error) {
 // Mark asks to look at something again. Marks of one key are one piece of work:
 // the earliest due time and the most urgent priority count. Work that is being
 // done is done once more after it. A look counts for all marks made before it, those
-// due later included: whoever needs a later look marks it while looking. Work that waits after a failure keeps waiting.
-// Poisoned work gets one more try, unless the mark is housekeeping. The zero due
-// time is now.
+// due later included: whoever needs a later look marks it while looking. Work that
+// waits after a failure keeps waiting, unless the mark is [rules.PriorityAsked], which
+// gives it one try. Poisoned work gets one more try, unless the mark is housekeeping.
+// The zero due time is now.
 func (t *Tx) Mark(m rules.Mark, now time.Time) error {
 	if err := m.Key.Valid(); err != nil {
 		return fmt.Errorf("marking: %w", err)
@@ -82,12 +83,13 @@ func (t *Tx) Mark(m rules.Mark, now time.Time) error {
 				WHEN work.next_due_at = 0 OR work.next_priority > excluded.priority THEN excluded.priority ELSE work.next_priority END,
 			next_due_at = CASE WHEN work.lease = '' THEN 0
 				WHEN work.next_due_at = 0 OR work.next_due_at > excluded.due_at THEN excluded.due_at ELSE work.next_due_at END,
+			free_at = CASE WHEN work.lease = '' AND work.free_at > excluded.due_at AND excluded.priority <= ?9 THEN excluded.due_at ELSE work.free_at END,
 			poisoned_at = CASE WHEN excluded.priority >= ?8 THEN work.poisoned_at ELSE 0 END,
 			installation = CASE WHEN excluded.installation = 0 THEN work.installation ELSE excluded.installation END,
 			full_name = CASE WHEN excluded.full_name = '' THEN work.full_name ELSE excluded.full_name END,
 			marked_at = excluded.marked_at`,
 		m.Key.String(), int64(m.Key.Repository), int(m.Priority), max(1, stamp(due)), int64(m.Installation), m.FullName, stamp(now),
-		int(rules.PriorityHousekeeping))
+		int(rules.PriorityHousekeeping), int(rules.PriorityAsked))
 }
 
 // Mark is [Tx.Mark] for any number of marks in a transaction of its own.
@@ -248,7 +250,8 @@ func (s *Store) Done(ctx context.Context, key rules.WorkKey, lease string) error
 }
 
 // Fail ends work that failed: it is tried again later, see [Retry], not before
-// notBefore (the zero time: no such bound), or set apart as poison. The text of
+// notBefore (the zero time: no such bound), or set apart as poison. Where it was marked
+// with [rules.PriorityAsked] meanwhile it is tried as after a first failure. The text of
 // cause is kept for people: it must hold no secret. It returns [ErrLeaseLost] if
 // the work is no longer the caller's.
 func (s *Store) Fail(ctx context.Context, key rules.WorkKey, lease string, cause error, now, notBefore time.Time) error {
@@ -258,13 +261,19 @@ func (s *Store) Fail(ctx context.Context, key rules.WorkKey, lease string, cause
 	}
 	return s.Update(ctx, func(tx *Tx) error {
 		var attempts int
-		if err := tx.one("SELECT attempts FROM work WHERE key = ? AND lease = ? AND lease <> ''", []any{key.String(), lease}, &attempts); err != nil {
+		var marked int64
+		var priority rules.Priority
+		if err := tx.one("SELECT attempts, next_due_at, next_priority FROM work WHERE key = ? AND lease = ? AND lease <> ''", []any{key.String(), lease}, &attempts, &marked, &priority); err != nil {
 			if errors.Is(err, ErrNotFound) {
 				return ErrLeaseLost
 			}
 			return err
 		}
-		delay, err := s.cfg.Retry.delay(attempts, s.cfg.Random)
+		failures := attempts
+		if marked != 0 && priority <= rules.PriorityAsked {
+			failures, notBefore = 1, time.Time{}
+		}
+		delay, err := s.cfg.Retry.delay(failures, s.cfg.Random)
 		if err != nil {
 			return err
 		}

@@ -335,6 +335,9 @@ func (d *delivery) checkRun() error {
 	}
 	if run, held := rules.RunOfHold(p.Check.ExternalID); own && held {
 		// The check run of a deployment: its run alone has to be looked at.
+		if d.Delivery.Action == "requested_action" {
+			return d.markAt(d.key(rules.WorkRun, int64(run)), rules.PriorityAsked)
+		}
 		return d.mark(d.key(rules.WorkRun, int64(run)))
 	}
 	return d.stands(p.Check.SHA, p.Check.Pulls)
@@ -605,6 +608,7 @@ func (d *delivery) deploymentReview() error {
 		if err := d.fact(rules.FactDeploymentReview, key, fact); err != nil {
 			return err
 		}
+		return d.markAt(key, rules.PriorityAsked)
 	}
 	return d.mark(key)
 }
