@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -189,12 +190,21 @@ func TestEndsWhileGitHubIsSlow(t *testing.T) {
 	}
 }
 
-// A terminal that goes away ends it as any other signal does.
+// A terminal that goes away ends it as any other signal does, unless it was told to stay,
+// as by nohup.
 func TestEndsAtHangUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.process()
 	p.signal(syscall.SIGHUP)
+	if signal.Ignored(syscall.SIGHUP) { // by this process, so by that one too
+		select {
+		case <-p.exited:
+			t.Error("it ended, though it was told to stay")
+		case <-time.After(500 * time.Millisecond):
+		}
+		p.signal(syscall.SIGTERM)
+	}
 	if code, took := p.end(10 * time.Second); code != ExitOK || !strings.Contains(p.log.String(), "stopping") {
 		t.Errorf("exit %d after %s:\n%s", code, took, p.log)
 	}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -95,15 +94,4 @@ func (p *process) end(most time.Duration) (code int, took time.Duration) {
 		p.t.Fatalf("it does not end within %s:\n%s", most, p.log)
 	}
 	return p.cmd.ProcessState.ExitCode(), time.Since(begun)
-}
-
-func (p *process) memory() string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	var out []string
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "VmRSS") || strings.HasPrefix(line, "VmHWM") {
-			out = append(out, strings.Join(strings.Fields(line), " "))
-		}
-	}
-	return strings.Join(out, ", ")
 }

@@ -86,6 +86,16 @@ func at(t *testing.T, v any, keys ...string) any {
 	return v
 }
 
+// as is a value of a document that has to be of one type.
+func as[T any](t *testing.T, v any) T {
+	t.Helper()
+	out, ok := v.(T)
+	if !ok {
+		t.Fatalf("%v is a %T", v, v)
+	}
+	return out
+}
+
 // image is what the Dockerfile says: who runs the program, and its port.
 func image(t *testing.T) (user, port string) {
 	t.Helper()
@@ -108,7 +118,7 @@ func TestKubernetesManifests(t *testing.T) {
 		if err := decoder.Decode(&v); err != nil {
 			break
 		}
-		kinds[v["kind"].(string)] = v
+		kinds[as[string](t, v["kind"])] = v
 		if name := at(t, v, "metadata", "name"); name != "sallyport" {
 			t.Errorf("the %s is called %v", v["kind"], name)
 		}
@@ -136,14 +146,14 @@ func TestKubernetesManifests(t *testing.T) {
 	same("the service's labels", at(t, kinds["Service"], "spec", "selector"), labels)
 	same("the budget's labels", at(t, kinds["PodDisruptionBudget"], "spec", "selector", "matchLabels"), labels)
 	same("the network policy's labels", at(t, kinds["NetworkPolicy"], "spec", "podSelector", "matchLabels"), labels)
-	if r, m := at(t, deployment, "spec", "replicas").(int), at(t, kinds["PodDisruptionBudget"], "spec", "minAvailable").(int); m >= r {
+	if r, m := as[int](t, at(t, deployment, "spec", "replicas")), as[int](t, at(t, kinds["PodDisruptionBudget"], "spec", "minAvailable")); m >= r {
 		t.Errorf("%d of %d have to stay: no node can be drained", m, r)
 	}
 	pod := at(t, deployment, "spec", "template", "spec")
 	for _, key := range []string{"runAsUser", "runAsGroup", "fsGroup"} {
 		same(key, at(t, pod, "securityContext", key), user)
 	}
-	container := at(t, pod, "containers").([]any)[0]
+	container := as[[]any](t, at(t, pod, "containers"))[0]
 	same("the root is read-only", at(t, container, "securityContext", "readOnlyRootFilesystem"), true)
 	same("the port", at(t, container, "ports", "containerPort"), port)
 	http := at(t, container, "ports", "name")
@@ -153,12 +163,12 @@ func TestKubernetesManifests(t *testing.T) {
 		same(probe, at(t, container, probe, "httpGet", "path"), want)
 		same(probe, at(t, container, probe, "httpGet", "port"), http)
 	}
-	mount := at(t, container, "volumeMounts", "mountPath").(string)
-	for name, value := range at(t, kinds["ConfigMap"], "data").(map[string]any) {
+	mount := as[string](t, at(t, container, "volumeMounts", "mountPath"))
+	for name, value := range as[map[string]any](t, at(t, kinds["ConfigMap"], "data")) {
 		if !strings.HasSuffix(name, "_FILE") {
 			continue
 		}
-		dir, file := path.Split(value.(string))
+		dir, file := path.Split(as[string](t, value))
 		if path.Clean(dir) != mount || !regexp.MustCompile(`--from-file=`+file+`(=\S+)?\s`).MatchString(text) {
 			t.Errorf("%s is %v, which is not in the secret", name, value)
 		}
@@ -174,18 +184,18 @@ func TestComposeFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	app := at(t, v, "services", "sallyport-app")
-	if ports := at(t, app, "ports").([]any); len(ports) != 1 || ports[0] != "127.0.0.1:8080:"+port {
+	if ports := as[[]any](t, at(t, app, "ports")); len(ports) != 1 || ports[0] != "127.0.0.1:8080:"+port {
 		t.Errorf("the ports are %v", ports)
 	}
 	if !strings.Contains(text, "readable by user "+user) || at(t, app, "read_only") != true {
 		t.Errorf("it is not for user %s, or its root can be written", user)
 	}
-	secrets := at(t, app, "secrets").([]any)
-	for name, value := range at(t, app, "environment").(map[string]any) {
+	secrets := as[[]any](t, at(t, app, "secrets"))
+	for name, value := range as[map[string]any](t, at(t, app, "environment")) {
 		if !strings.HasSuffix(name, "_FILE") {
 			continue
 		}
-		file, ok := strings.CutPrefix(value.(string), "/run/secrets/")
+		file, ok := strings.CutPrefix(as[string](t, value), "/run/secrets/")
 		if !ok || !slices.Contains(secrets, any(file)) {
 			t.Errorf("%s is %v, which is not mounted", name, value)
 		}
