@@ -50,8 +50,9 @@ func (g *Gate) head(ctx context.Context, work store.Work) error {
 		return err
 	}
 	if len(pulls) == 0 {
-		return g.findPulls(ctx, at, work)
+		return g.findPulls(ctx, at, work, data)
 	}
+	data.None = false
 	var ds []rules.Decision
 	var ids []string
 	var annotations []github.Annotation
@@ -163,15 +164,18 @@ func (g *Gate) pullsAt(ctx context.Context, repository rules.RepositoryID, sha r
 	return out, nil
 }
 
-// findPulls asks GitHub what stands at a commit about which nothing is known.
-func (g *Gate) findPulls(ctx context.Context, at *place, work store.Work) error {
+// findPulls asks GitHub what stands at a commit at which no pull request is known to be
+// open.
+func (g *Gate) findPulls(ctx context.Context, at *place, work store.Work, data headData) error {
 	numbers, err := at.PullsAt(ctx, work.Key.SHA)
 	if err != nil && !errors.Is(err, github.ErrNotFound) {
 		return fmt.Errorf("asking what stands at %s: %w", work.Key.SHA.Short(), err)
 	}
 	if len(numbers) == 0 {
 		return g.leave(ctx, work, plannedAs(pullSubject(at.id, 0, work.Key.SHA)), "no open pull request stands there", func(tx *store.Tx) error {
-			return g.setSubject(tx, work.Key, "", false, headData{None: true})
+			// What the check says there it goes on saying: one may be opened again.
+			data.None = true
+			return g.setSubject(tx, work.Key, "", false, data)
 		})
 	}
 	return g.finish(ctx, work, func(tx *store.Tx) error {
