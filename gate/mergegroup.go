@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/gate/github"
@@ -116,6 +117,36 @@ func (g *Gate) member(ctx context.Context, at *place, m github.QueueEntry) (pull
 		Code: codeHeadUnknown, Verdict: rules.VerdictWait, SHA: m.Head, Text: fmt.Sprintf("pull request %d does not stand open at the commit that it was queued with", m.Number),
 	}}}
 	return data, rules.Policies{}, nil
+}
+
+// groupsWith are the merge groups that hold a pull request which stands in a queue and is
+// not allowed, or not any more: they may have passed, and wait for other checks.
+func (g *Gate) groupsWith(ctx context.Context, at *place, p *github.Pull, d rules.Decision) ([]rules.WorkKey, error) {
+	if !p.InQueue || d.Verdict == rules.VerdictAllow {
+		return nil, nil
+	}
+	base := p.Change.Base.Ref
+	entries, err := at.QueueEntries(ctx, base)
+	if err != nil {
+		return nil, err
+	}
+	first := slices.IndexFunc(entries, func(e github.QueueEntry) bool { return e.Number == p.Change.Number })
+	if first < 0 {
+		return nil, nil
+	}
+	var out []rules.WorkKey
+	for _, e := range entries[first:] {
+		k := rules.WorkKey{Kind: rules.WorkMergeGroup, Repository: at.id, SHA: e.GroupHead, Ref: groupRef(base, e)}
+		if k.Valid() == nil {
+			out = append(out, k)
+		}
+	}
+	return out, nil
+}
+
+// groupRef is the branch of the group that ends with an entry of a branch's queue.
+func groupRef(branch string, e github.QueueEntry) string {
+	return fmt.Sprintf("refs/heads/gh-readonly-queue/%s/pr-%d-%s", branch, e.Number, e.GroupBase)
 }
 
 // queueBranch is the branch whose queue a group's branch is of:

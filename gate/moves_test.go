@@ -2,6 +2,8 @@ package gate_test
 
 import (
 	"testing"
+
+	"github.com/sallyport/sallyport/gate/github/githubtest"
 )
 
 // While a pull request is closed its head is forgotten by nobody: what the check says is
@@ -22,4 +24,37 @@ func TestOpenedAgainWithoutItsApproval(t *testing.T) {
 	must(t, p.Reopen(w.alice))
 	w.settle()
 	w.want(p, "action_required", "SP301")
+}
+
+// A group that passed is failed again when one of its pull requests is not allowed any
+// more while it waits for the other checks of the queue.
+func TestAMergeGroupIsTakenBack(t *testing.T) {
+	w := newWorld(t, noMerge)
+	w.repo.AddRuleset(githubtest.Ruleset{Branches: []string{"main"}, MergeQueue: true, Checks: []githubtest.RequiredCheck{{Context: "slow"}}})
+	p := w.fix()
+	w.repo.AddCheck(w.g.Actions(), p.Head(), "slow", "success")
+	w.approve(p, w.bob)
+	w.settle()
+	w.want(p, "success")
+	must(t, p.Enqueue(w.dave))
+	w.settle()
+	groups := w.repo.QueueHeads("main")
+	if len(groups) != 1 {
+		t.Fatalf("groups %v, want one", groups)
+	}
+	if got, _ := w.says(groups[0]); got != "success" || p.See().Merged {
+		t.Fatalf("the group's check says %q: %s", got, w.dump(p))
+	}
+	_, err := p.Review(w.rose, "REQUEST_CHANGES", "", "Not so.")
+	must(t, err)
+	w.settle()
+	w.want(p, "action_required", "SP303")
+	if got, _ := w.says(groups[0]); got == "success" {
+		t.Errorf("the group's check still says %q", got)
+	}
+	w.repo.AddCheck(w.g.Actions(), groups[0], "slow", "success")
+	w.settle()
+	if p.See().Merged {
+		t.Errorf("it was merged: %s", w.dump(p))
+	}
 }

@@ -148,6 +148,12 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 		}
 		left = slices.DeleteFunc(all, func(o pullData) bool { return o.Number == data.Number })
 	}
+	groups, err := g.groupsWith(ctx, at, p, data.Decision)
+	if err != nil {
+		// What is taken back of the pull request itself does not wait for it.
+		g.cfg.Log.WarnContext(ctx, "the merge queue could not be read", slog.String("repository", at.fullName), slog.Int("pull_request", data.Number), slog.Any("cause", err))
+		pl.again = retryRefused
+	}
 	seen, err := g.repositoryData(ctx, at.id)
 	if err != nil {
 		return err
@@ -177,6 +183,11 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 					if err := tx.Mark(g.markAt(at, pullKey(at.id, n), rules.PriorityDoor), now); err != nil {
 						return err
 					}
+				}
+			}
+			for _, k := range groups {
+				if err := tx.Mark(g.markAt(at, k, rules.PriorityDoor), now); err != nil {
+					return err
 				}
 			}
 			if pl.check {
