@@ -384,6 +384,23 @@ func moments() []adversary {
 			})))
 			return p
 		}},
+		{name: "a merge in GitHub's editor that drops half of what was approved", codes: []string{"SP313"}, do: func(w *world, on bool) *githubtest.Pull {
+			w.push(w.carol, "main", map[string]string{"src/guard.go": "package guard // lets all in\n"})
+			p := w.open(w.alice, "fix", map[string]string{"src/a.go": "package a\n", "src/guard.go": "package guard // asks first\n"})
+			w.settle()
+			w.approve(p, w.bob)
+			w.settle()
+			main := w.push(w.carol, "main", map[string]string{"README.md": "# Orders\n"})
+			files := map[string]string{"README.md": "# Orders\n"}
+			if on {
+				files["src/guard.go"] = "package guard // lets all in\n" // as the base has it
+			}
+			must(w.t, w.repo.Push(w.alice, "fix", w.repo.Commit(githubtest.Commit{
+				Message: "Merge branch 'main' into fix", Author: w.alice.Identity(), Committer: githubtest.Identity{Name: "GitHub", Email: "noreply@github.com"},
+				Parents: []string{p.Head(), main}, Files: text(files), Signed: true,
+			})))
+			return p
+		}},
 		{name: "the approval is dismissed", codes: []string{"SP301"}, do: func(w *world, on bool) *githubtest.Pull {
 			p := w.fix()
 			id, err := p.Approve(w.bob, "")

@@ -108,7 +108,9 @@ func (r *Repository) Modes(ctx context.Context, commit rules.SHA, files []rules.
 
 // StandingHeads finds earlier heads at which an approval still stands: all that came
 // since are merges of the base, signed by GitHub, that leave the blobs of the changed
-// files as they were.
+// files as they were: of those that are changed now, and of those that were changed when
+// it was given. An App can make a merge of any content that GitHub signs, one that keeps
+// half of what was approved and takes the other half from the base.
 func (r *Repository) StandingHeads(ctx context.Context, p *Pull) ([]rules.SHA, error) {
 	c := &p.Change
 	given := map[rules.SHA]bool{}
@@ -131,6 +133,7 @@ func (r *Repository) StandingHeads(ctx context.Context, p *Pull) ([]rules.SHA, e
 		if len(parents) != 2 || !p.GitHubSigned[sha] || own[parents[1]] {
 			return out, nil
 		}
+		base := parents[1]
 		sha = parents[0]
 		if !given[sha] {
 			continue
@@ -146,10 +149,37 @@ func (r *Repository) StandingHeads(ctx context.Context, p *Pull) ([]rules.SHA, e
 		if err != nil {
 			return nil, fmt.Errorf("reading the files at %s: %w", sha, err)
 		}
-		if sameBlobs(head, &before, c.Files) {
+		if !sameBlobs(head, &before, c.Files) {
+			continue
+		}
+		changed, err := r.changedAt(ctx, base, sha, &before)
+		if err != nil {
+			return nil, err
+		}
+		if changed != nil && sameBlobs(head, &before, changed) {
 			out = append(out, sha)
 		}
 	}
+}
+
+// changedAt are the files that a commit with a tree changes against where it left a
+// branch, or nil where they are too many to be told.
+func (r *Repository) changedAt(ctx context.Context, branch, commit rules.SHA, tree *Tree) ([]rules.File, error) {
+	c, _, err := r.compare(ctx, branch, commit, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	if !c.MergeBase.SHA.Valid() {
+		return nil, nil
+	}
+	from, err := r.Tree(ctx, c.MergeBase.SHA)
+	if err != nil {
+		return nil, fmt.Errorf("reading the files at %s: %w", c.MergeBase.SHA, err)
+	}
+	if from.Truncated || tree.Truncated {
+		return nil, nil
+	}
+	return differences(from.Entries, tree.Entries), nil
 }
 
 // sameBlobs reports whether two trees have the same at all changed paths. What was

@@ -66,8 +66,12 @@ const (
 
 // comparison is GitHub's comparison of two commits, without what is not used.
 type comparison struct {
-	Status  string `json:"status"`
-	Total   int    `json:"total_commits"`
+	Status string `json:"status"`
+	Total  int    `json:"total_commits"`
+	// MergeBase is where the two parted.
+	MergeBase struct {
+		SHA rules.SHA `json:"sha"`
+	} `json:"merge_base_commit"`
 	Commits []struct {
 		SHA     rules.SHA `json:"sha"`
 		Parents []struct {
