@@ -988,6 +988,37 @@ func places() []adversary {
 			}
 			return p
 		}},
+		{name: "retargeted after a reviewer's approval", codes: []string{"SP301", "SP324"}, do: func(w *world, on bool) *githubtest.Pull {
+			base := w.repo.CommitTo(w.alice, "side", "Side", map[string]string{"src/unseen.go": "x\n"})
+			must(w.t, w.repo.Push(w.alice, "work", w.repo.Commit(githubtest.Commit{Message: "Work", Author: w.alice.Identity(), Parents: []string{base}, Files: text(map[string]string{"src/a.go": "x\n"})})))
+			p, err := w.repo.OpenPull(w.alice, githubtest.PullSpec{Head: "work", Base: "side", Title: "Work"})
+			must(w.t, err)
+			w.settle()
+			w.approve(p, w.bob)
+			w.settle()
+			must(w.t, p.Retarget(w.alice, "main"))
+			if !on {
+				w.clock.Advance(time.Minute)
+				w.approve(p, w.bob)
+			}
+			return p
+		}},
+		{name: "retargeted and back around a reviewer's approval", codes: []string{"SP301", "SP324"}, do: func(w *world, on bool) *githubtest.Pull {
+			base := w.repo.CommitTo(w.alice, "side", "Side", map[string]string{"src/unseen.go": "x\n"})
+			must(w.t, w.repo.Push(w.alice, "work", w.repo.Commit(githubtest.Commit{Message: "Work", Author: w.alice.Identity(), Parents: []string{base}, Files: text(map[string]string{"src/a.go": "x\n"})})))
+			p, err := w.repo.OpenPull(w.alice, githubtest.PullSpec{Head: "work", Base: "main", Title: "Work"})
+			must(w.t, err)
+			if on {
+				must(w.t, p.Retarget(w.alice, "side"))
+			}
+			w.clock.Advance(time.Minute)
+			w.approve(p, w.bob)
+			w.clock.Advance(time.Minute)
+			if on {
+				must(w.t, p.Retarget(w.alice, "main"))
+			}
+			return p
+		}},
 		{name: "the repository's name taken by another", codes: []string{"SP102"}, do: func(w *world, on bool) *githubtest.Pull {
 			if on {
 				w.repo.Rename(w.carol, "orders-old")

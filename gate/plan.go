@@ -261,10 +261,11 @@ func missing(d rules.Decision, p *github.Pull) (users []rules.Login, teams []str
 	return users, teams
 }
 
-// spoke reports whether somebody has given an opinion at the head.
+// spoke reports whether somebody has given an opinion at the head, and about the same
+// base branch.
 func spoke(c *rules.Change, who rules.Login) bool {
 	return slices.ContainsFunc(c.Reviews, func(r rules.Review) bool {
-		return r.User.Login.Equal(who) && r.SHA == c.Head.SHA && r.State != rules.ReviewCommented
+		return r.User.Login.Equal(who) && r.SHA == c.Head.SHA && r.State != rules.ReviewCommented && r.SubmittedAt.After(c.Retargeted)
 	})
 }
 

@@ -180,6 +180,9 @@ func (j *mergeDoor) counts(o Review, n *Need, env *Environment, excluded roles) 
 	if o.SHA == "" || j.c.Head.SHA == "" || o.SHA != j.c.Head.SHA && !slices.Contains(j.c.StandingHeads, o.SHA) {
 		return reason(codeOtherHead, VerdictAllow, fact, who, quoted(o.SHA.Short()))
 	}
+	if !j.c.Retargeted.IsZero() && !o.SubmittedAt.After(j.c.Retargeted) {
+		return reason(codeOtherBase, VerdictAllow, fact, who)
+	}
 	if o.Write == No {
 		return reason(codeNoWrite, VerdictAllow, fact, who)
 	}

@@ -50,6 +50,10 @@ type Change struct {
 	// the blobs of the changed files as they were.
 	StandingHeads []SHA `json:"standing_heads,omitzero"`
 
+	// Retargeted is when the base branch was last changed to another, if it was: an
+	// approval given before then was of other changes.
+	Retargeted time.Time `json:"retargeted,omitzero"`
+
 	Checks []Check `json:"checks,omitzero"`
 	// RequiredChecks are those that branch protection or rulesets of the base
 	// branch require from a pinned source. Nil is unknown.

@@ -68,6 +68,7 @@ const (
 	codeStands            Code = "SP321"
 	codeTimeUnknown       Code = "SP322"
 	codeNobodyListed      Code = "SP323"
+	codeOtherBase         Code = "SP324"
 	codeAskedAtDeployment Code = "SP330"
 	codeStatedWrite       Code = "SP390"
 	codeStatedName        Code = "SP391"
@@ -222,6 +223,7 @@ var codes = map[Code]codeInfo{
 	codeStands:            {name: "stands", format: "the approval of %s at %s stands: only the base was merged since", meaning: "All commits since are merges of the base, signed by GitHub, that leave the changed files as they were.", remedy: "Nothing to do."},
 	codeTimeUnknown:       {name: "time-unknown", format: "the approval of %s does not count: its age is not known", meaning: "The policy limits the age of approvals, and a time is missing or lies in the future.", remedy: "In a record for `classify`, give `now` and `submitted_at`."},
 	codeNobodyListed:      {name: "nobody-listed", format: "%s lists nobody who could approve", meaning: "The policy names no reviewers for this.", remedy: "Add `reviewers` to the policy."},
+	codeOtherBase:         {name: "other-base", format: "the approval of %s does not count: the base branch was changed since", meaning: "The same head brings other changes into another branch. An approval is for exactly what was seen.", remedy: "Have the reviewer look at the changes against the base branch as it is now, and approve again."},
 	codeAskedAtDeployment: {name: "asked-at-deployment", format: "%s asks at the deployment, not at the merge", meaning: "The environment's `steps` has no `merge`.", remedy: "Nothing to do now; the deployment will be held."},
 	codeStatedWrite:       {name: "stated-write", format: "that %s has write access is taken from the record; the App asks GitHub", meaning: "`classify` and `policy test` judge what a record states.", remedy: "Nothing to do."},
 	codeStatedName:        {name: "stated-name", format: "that %s is the person the policy means is taken from the name; the App compares ids", meaning: "`classify` and `policy test` judge what a record states.", remedy: "Nothing to do."},

@@ -153,6 +153,9 @@ func (r *Repository) Pull(ctx context.Context, number int) (*Pull, error) {
 	if g.HeadRepository != nil {
 		c.Head.Repository = rules.Repository{ID: g.HeadRepository.DatabaseID, FullName: g.HeadRepository.Name}
 	}
+	for _, x := range g.Retargets.Nodes {
+		c.Retargeted = x.CreatedAt
+	}
 	for _, l := range g.Labels.Nodes {
 		c.Labels = append(c.Labels, l.Name)
 	}

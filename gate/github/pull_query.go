@@ -35,6 +35,7 @@ const pullQuery = `query pull($owner:String!,$name:String!,$number:Int!,$policy:
 			commits(first:100){totalCount pageInfo{hasNextPage endCursor} nodes{commit{` + commitFields + `}}}
 			last:commits(last:1){nodes{commit{oid associatedPullRequests(first:50){pageInfo{hasNextPage} nodes{number state headRefOid}} @checks@}}}
 			reviews(first:100){totalCount pageInfo{hasNextPage endCursor} nodes{` + reviewFields + `}}
+			timelineItems(last:1,itemTypes:[BASE_REF_CHANGED_EVENT,AUTOMATIC_BASE_CHANGE_SUCCEEDED_EVENT]){nodes{...on BaseRefChangedEvent{createdAt} ...on AutomaticBaseChangeSucceededEvent{createdAt}}}
 			reviewRequests(first:100){nodes{requestedReviewer{__typename ...on User{login} ...on Team{slug combinedSlug}}}}
 		}}}`
 
@@ -197,7 +198,12 @@ type (
 				Commit gqlHead `json:"commit"`
 			} `json:"nodes"`
 		} `json:"last"`
-		Reviews  *gqlReviews `json:"reviews"`
+		Reviews   *gqlReviews `json:"reviews"`
+		Retargets struct {
+			Nodes []struct {
+				CreatedAt time.Time `json:"createdAt"`
+			} `json:"nodes"`
+		} `json:"timelineItems"`
 		Requests struct {
 			Nodes []struct {
 				Reviewer *struct {

@@ -471,6 +471,18 @@ func (x *gqlRun) pull(p *Pull) *gqlObject {
 			}
 			return &gqlObject{"ReviewRequest", gqlFields{"id": value(nodeID("ReviewRequest", id)), "databaseId": value(id), "requestedReviewer": value(who)}}
 		}),
+		"timelineItems": func(args map[string]any) (any, error) {
+			types, _ := args["itemTypes"].([]any)
+			var all []retarget
+			if len(types) == 0 || slices.Contains(types, any("BASE_REF_CHANGED_EVENT")) {
+				all = p.retarget
+			}
+			return connection("PullRequestTimelineItemsConnection", all, func(e retarget) *gqlObject {
+				return &gqlObject{"BaseRefChangedEvent", gqlFields{
+					"id": value(nodeID("BaseRefChangedEvent "+e.to, p.ID)), "createdAt": value(stamp(e.at)), "currentRefName": value(e.to), "previousRefName": value(e.from),
+				}}
+			})(args)
+		},
 		"mergeCommit": lazy(func() any { return x.commit(r, r.git.commits[p.mergeSHA]) }),
 		"mergeQueueEntry": lazy(func() any {
 			if at < 0 {

@@ -37,12 +37,19 @@ type Pull struct {
 	reviews  []*review
 	comments []*comment
 	pushers  []*User // who pushed, in order
+	retarget []retarget
 	commits  []*gitCommit
 	files    []change
 	frozen   bool // commits and files are those of the merge
 	diffOf   [2]string
 	// needUpdate: mergeability is not yet computed; the first read says null.
 	mergeableUnknown bool
+}
+
+// retarget is one change of the base branch to another.
+type retarget struct {
+	at       time.Time
+	from, to string
 }
 
 // PullSpec describes a pull request to open.
@@ -221,6 +228,7 @@ func (p *Pull) Retarget(by *User, base string) error {
 	}
 	fromRef, fromSHA := p.baseRef, p.baseSHA
 	p.baseRef, p.baseSHA, p.mergeableUnknown = base, sha, true
+	p.retarget = append(p.retarget, retarget{p.repo.g.Now(), fromRef, base})
 	p.event("edited", by, obj{"changes": obj{"base": obj{"ref": obj{"from": fromRef}, "sha": obj{"from": fromSHA}}}})
 	if need := p.repo.requirements(base).reviews; need != nil && (need.DismissStale || need.LastPush) {
 		p.dismissStale(p.repo.g.webFlow)
