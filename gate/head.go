@@ -29,6 +29,8 @@ type headData struct {
 	// None says that GitHub showed no open pull request there: until one is judged
 	// there, nothing waits for its checks.
 	None bool `json:"none,omitzero"`
+	// Refused counts how often in a row GitHub took no check run of us.
+	Refused int `json:"refused,omitzero"`
 }
 
 // head makes the check run at a commit say the strictest of what was decided about
@@ -93,6 +95,7 @@ func (g *Gate) head(ctx context.Context, work store.Work) error {
 			closes: spec.Conclusion != conclusionSuccess && spec.Conclusion != conclusionNeutral,
 		}}
 		data.Digest, data.Rerequest = digest, asked
+		pl.retry = retryCheck(data.Refused)
 	}
 	published := headData{Check: data.Check, Conclusion: data.Conclusion}
 	t := task{
@@ -121,9 +124,12 @@ func (g *Gate) head(ctx context.Context, work store.Work) error {
 			return g.setSubject(tx, work.Key, "", false, saved)
 		},
 		done: func(_ effect, kind string, result effectResult) {
-			if kind == effectCheck {
-				data.Check, data.Conclusion = result.Check, spec.Conclusion
+			switch kind {
+			case effectCheck:
+				data.Check, data.Conclusion, data.Refused = result.Check, spec.Conclusion, 0
 				published.Check = -1
+			case effectRefused:
+				data.Refused++
 			}
 		},
 	}

@@ -85,13 +85,16 @@ func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
 	t := task{
 		g: g, at: at, work: work, head: work.Key.SHA,
 		judged: judged{old: old, id: data.ID, decision: d, policies: policies, subject: pullSubject(at.id, 0, work.Key.SHA), pulls: numbers},
-		plan: plan{effects: []effect{{
+		plan: plan{retry: retryCheck(data.Refused), effects: []effect{{
 			kind: effectCheck, key: key, sha: work.Key.SHA, digest: digest, run: data.Check, check: &spec, closes: spec.Conclusion == conclusionFailure,
 		}}},
 		save: func(tx *store.Tx) error { return g.setSubject(tx, work.Key, "", false, data) },
 		done: func(_ effect, kind string, result effectResult) {
-			if kind == effectCheck {
-				data.Check, data.Conclusion, data.Digest = result.Check, spec.Conclusion, digest
+			switch kind {
+			case effectCheck:
+				data.Check, data.Conclusion, data.Digest, data.Refused = result.Check, spec.Conclusion, digest, 0
+			case effectRefused:
+				data.Refused++
 			}
 		},
 	}

@@ -113,6 +113,9 @@ type plan struct {
 	check bool
 	// again is after how long to look again although no event will come; 0 is not.
 	again time.Duration
+	// retry is after how long to look again if GitHub refuses an effect; 0 is a moment,
+	// less is not.
+	retry time.Duration
 }
 
 // mergeable are the states in which GitHub may let a pull request be merged now. What
@@ -129,6 +132,15 @@ const mergeLooks = 6
 // maxRefused is how often GitHub may refuse a kind of effect at one head before it is
 // let be. A merge is refused as long as another one is under way.
 const maxRefused = 12
+
+// retryCheck is after how long a check run is tried again that GitHub refused a number of
+// times: later and later, and then when something else has it looked at.
+func retryCheck(refused int) time.Duration {
+	if refused >= maxRefused {
+		return -1
+	}
+	return retryRefused << refused
+}
 
 // planPull plans for one pull request. What was done by people since is left as
 // they made it.

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,7 +124,7 @@ func (t *task) run(ctx context.Context) error {
 			result := effectResult{Kind: e.kind, Why: err.Error()}
 			t.tell(e, effectRefused, result)
 			if t.plan.again == 0 {
-				t.plan.again = retryRefused
+				t.plan.again = max(0, cmp.Or(t.plan.retry, retryRefused))
 			}
 			outcomes = append(outcomes, t.outcome(t.of(&e), key, "refused", result))
 			ends = append(ends, func(tx *store.Tx) error { return endEffect(tx, key, store.EffectDropped, result, g.cfg.Now()) })

@@ -1,0 +1,50 @@
+package gate_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+)
+
+// works does the work that is due, and lets the clock go on, for a time.
+func (w *world) works(span time.Duration) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	defer cancel()
+	for until := w.clock.Now().Add(span); w.clock.Now().Before(until); {
+		must(w.t, w.g.Settle(ctx))
+		work, err := w.store.Take(ctx, "test", w.clock.Now(), time.Minute)
+		if err != nil {
+			w.clock.Advance(time.Second)
+			continue
+		}
+		if err := w.next().Reconcile(ctx, work); err != nil {
+			must(w.t, w.store.Fail(ctx, work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
+		}
+	}
+}
+
+// Where GitHub takes no check run of ours we ask less and less: of an archived repository
+// nobody waits for one, and each try is recorded.
+func TestARefusedCheckIsTriedLessAndLess(t *testing.T) {
+	w := newWorld(t, policyText)
+	p := w.fix()
+	w.repo.Archive(w.carol, true)
+	w.approve(p, w.bob) // GitHub would not take it; it is what makes the check another
+	w.works(40 * time.Second)
+	w.g.ForgetRequests()
+	w.works(20 * time.Second)
+	refused := 0
+	for _, r := range w.g.Requests() {
+		if r.Write() && strings.Contains(r.Path, "/check-runs") {
+			refused++
+		}
+	}
+	if refused > 1 {
+		t.Errorf("asked %d times in 20 seconds", refused)
+	}
+	w.repo.Archive(w.carol, false)
+	w.later(p, time.Second)
+	w.want(p, "success", "SP302")
+}
