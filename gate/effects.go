@@ -34,7 +34,7 @@ func (g *Gate) apply(ctx context.Context, at *place, e effect, again bool) (effe
 	case effectEnqueue:
 		return effectResult{}, at.Enqueue(ctx, e.node, e.sha)
 	case effectRequest:
-		return effectResult{}, at.RequestReviewers(ctx, e.pull, e.users, e.teams)
+		return effectResult{}, g.applyRequest(ctx, at, e)
 	case effectLabel:
 		return effectResult{}, at.AddLabels(ctx, e.pull, e.label)
 	case effectUnlabel:
@@ -50,6 +50,42 @@ func (g *Gate) apply(ctx context.Context, at *place, e effect, again bool) (effe
 	default:
 		return effectResult{}, fmt.Errorf("an effect of kind %q is not known", e.kind)
 	}
+}
+
+// applyRequest asks for reviews. GitHub refuses all of a list for one that may not be
+// asked (who has no access any more, a team that does not reach the repository): then each
+// is asked alone, and it is refused only where none could be asked.
+func (g *Gate) applyRequest(ctx context.Context, at *place, e effect) error {
+	all := at.RequestReviewers(ctx, e.pull, e.users, e.teams)
+	var refused *github.Refused
+	if !errors.As(all, &refused) || len(e.users)+len(e.teams) < 2 {
+		return all
+	}
+	asked := 0
+	ask := func(users []rules.Login, teams []string) error {
+		err := at.RequestReviewers(ctx, e.pull, users, teams)
+		switch {
+		case err == nil:
+			asked++
+		case !errors.As(err, &refused):
+			return err
+		}
+		return nil
+	}
+	for _, u := range e.users {
+		if err := ask([]rules.Login{u}, nil); err != nil {
+			return err
+		}
+	}
+	for _, t := range e.teams {
+		if err := ask(nil, []string{t}); err != nil {
+			return err
+		}
+	}
+	if asked == 0 {
+		return all
+	}
+	return nil
 }
 
 // commentMarker begins our comment, so that it is found again. Others can write

@@ -2,9 +2,12 @@ package gate_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sallyport/sallyport/gate"
 )
 
 // works does the work that is due, and lets the clock go on, for a time.
@@ -47,4 +50,17 @@ func TestARefusedCheckIsTriedLessAndLess(t *testing.T) {
 	w.repo.Archive(w.carol, false)
 	w.later(p, time.Second)
 	w.want(p, "success", "SP302")
+}
+
+// One reviewer whom GitHub does not let be asked keeps none of the others from being asked.
+func TestTheOthersAreAskedToo(t *testing.T) {
+	w := newWorld(t, reviewersOnly("bob, rose, outsider, acme/sre, acme/far"), func(w *world, _ *gate.Config) {
+		w.g.User("outsider")
+		w.acme.Team("far", w.dave) // which has no access to the repository
+	})
+	p := w.fix()
+	waiting := slices.Sorted(slices.Values(p.See().Waiting))
+	if want := []string{"acme/sre", "bob", "rose"}; !slices.Equal(waiting, want) {
+		t.Errorf("%v are asked, want %v", waiting, want)
+	}
 }
