@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/gate"
+	"github.com/sallyport/sallyport/gate/github/githubtest"
 )
 
 // works does the work that is due, and lets the clock go on, for a time.
@@ -62,5 +63,28 @@ func TestTheOthersAreAskedToo(t *testing.T) {
 	waiting := slices.Sorted(slices.Values(p.See().Waiting))
 	if want := []string{"acme/sre", "bob", "rose"}; !slices.Equal(waiting, want) {
 		t.Errorf("%v are asked, want %v", waiting, want)
+	}
+}
+
+// Who has approved is asked no more, and is not named among those who end the waiting.
+func TestWhoApprovedIsNotAskedAgain(t *testing.T) {
+	w := newWorld(t, strings.Replace(reviewersOnly("bob, rose, dave"), "gate: human\n", "gate: human\n    count: 2\n", 1))
+	p := w.fix()
+	w.approve(p, w.bob)
+	w.settle()
+	// Only the base is merged: his approval stands.
+	main := w.push(w.carol, "main", map[string]string{"README.md": "# Orders\n"})
+	must(t, w.repo.Push(w.alice, "fix", w.repo.Commit(githubtest.Commit{
+		Message: "Merge branch 'main' into fix", Author: w.alice.Identity(), Committer: githubtest.Identity{Name: "GitHub", Email: "noreply@github.com"},
+		Parents: []string{p.Head(), main}, Files: text(map[string]string{"README.md": "# Orders\n"}), Signed: true,
+	})))
+	w.settle()
+	w.want(p, "action_required", "SP301")
+	s := p.See()
+	if !slices.Equal(slices.Sorted(slices.Values(s.Waiting)), []string{"dave", "rose"}) {
+		t.Errorf("%v are asked, want dave and rose", s.Waiting)
+	}
+	if body := s.Comments[0].Body; strings.Contains(body, "@bob") || !strings.Contains(body, "@rose") {
+		t.Errorf("the comment is\n%s", body)
 	}
 }

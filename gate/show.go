@@ -248,7 +248,8 @@ func comment(d rules.Decision, c *rules.Change) string {
 			continue
 		}
 		for _, r := range n.Reviewers {
-			if at := "@" + string(r); !slices.Contains(mentions, at) && !rules.Login(r).Equal(c.Author.Login) {
+			login := rules.Login(r)
+			if at := "@" + string(r); !slices.Contains(mentions, at) && !login.Equal(c.Author.Login) && !slices.ContainsFunc(n.Approved, login.Equal) {
 				mentions = append(mentions, at)
 			}
 		}
