@@ -58,3 +58,24 @@ func TestAMergeGroupIsTakenBack(t *testing.T) {
 		t.Errorf("it was merged: %s", w.dump(p))
 	}
 }
+
+// The check at a commit covers the strictest pull request there for as long as that is
+// open: closed, it keeps no other one waiting.
+func TestASiblingThatIsClosedHoldsNoOther(t *testing.T) {
+	w := newWorld(t, unmerged)
+	base := w.push(w.dave, "side", map[string]string{"src/a.go": "x\n"})
+	must(t, w.repo.Push(w.agent, "writer/two", w.repo.Commit(githubtest.Commit{Message: "Work", Author: w.agent.Identity(), Parents: []string{base}, Files: text(map[string]string{"docs/a.md": "x\n"})})))
+	safe, err := w.repo.OpenPull(w.agent, githubtest.PullSpec{Head: "writer/two", Base: "side", Title: "Safe", As: w.agentApp})
+	must(t, err)
+	w.settle()
+	w.tests(safe.Head(), "success")
+	w.settle()
+	w.want(safe, "success")
+	strict, err := w.repo.OpenPull(w.agent, githubtest.PullSpec{Head: "writer/two", Title: "Not so", As: w.agentApp})
+	must(t, err)
+	w.settle()
+	w.want(safe, "action_required", "SP301")
+	must(t, strict.Close(w.dave))
+	w.settle()
+	w.want(safe, "success")
+}

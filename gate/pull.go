@@ -104,7 +104,16 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 		if err := g.renamed(ctx, at); err != nil {
 			return err
 		}
-		return g.leave(ctx, work, plannedAs(pullSubject(at.id, int(work.Key.Number), old.Head)), "GitHub shows the pull request no more", func(tx *store.Tx) error { return tx.ForgetSubject(work.Key) })
+		others, err := g.othersAt(ctx, at.id, old.Head, int(work.Key.Number))
+		if err != nil {
+			return err
+		}
+		return g.leave(ctx, work, plannedAs(pullSubject(at.id, int(work.Key.Number), old.Head)), "GitHub shows the pull request no more", func(tx *store.Tx) error {
+			if err := g.markLeft(tx, at, old.Head, others); err != nil {
+				return err
+			}
+			return tx.ForgetSubject(work.Key)
+		})
 	case err != nil:
 		return fmt.Errorf("reading pull request %d: %w", work.Key.Number, err)
 	case p.Change.Repository.ID != at.id:
@@ -113,12 +122,19 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 	data := old
 	data.Number, data.State, data.Base, data.MergeCommit, data.Read = int(work.Key.Number), p.State, p.Change.Base.Ref, p.MergeCommit, p.Change.Now
 	if p.State != "open" {
+		others, err := g.othersAt(ctx, at.id, old.Head, data.Number)
+		if err != nil {
+			return err
+		}
 		// What was decided about it stays: a policy that it brought is judged by it.
 		return g.leave(ctx, work, plannedAs(pullSubject(at.id, data.Number, data.Head)), "the pull request is "+p.State, func(tx *store.Tx) error {
 			if p.State == "merged" && old.State != p.State {
 				if err := tx.Mark(g.markAt(at, repositoryKey(at.id), rules.PriorityDoor), g.cfg.Now()); err != nil {
 					return err
 				}
+			}
+			if err := g.markLeft(tx, at, old.Head, others); err != nil {
+				return err
 			}
 			return g.setSubject(tx, work.Key, data.Head, false, data)
 		})
@@ -141,12 +157,10 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 		slog.String("sha", string(data.Head)), slog.String("verdict", string(data.Decision.Verdict)), slog.String("decision", data.ID), slog.Int("effects", len(pl.effects)))
 
 	var left []pullData // others at the head where this one stood
-	if old.Head.Valid() && old.Head != data.Head {
-		all, err := g.pullsAt(ctx, at.id, old.Head)
-		if err != nil {
+	if old.Head != data.Head {
+		if left, err = g.othersAt(ctx, at.id, old.Head, data.Number); err != nil {
 			return err
 		}
-		left = slices.DeleteFunc(all, func(o pullData) bool { return o.Number == data.Number })
 	}
 	groups, err := g.groupsWith(ctx, at, p, data.Decision)
 	if err != nil {
@@ -172,11 +186,8 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 					return err
 				}
 			}
-			if len(left) > 0 {
-				// The check at the old head covered this pull request too.
-				if err := tx.Mark(g.markAt(at, headKey(at.id, old.Head), rules.PriorityHousekeeping), now); err != nil {
-					return err
-				}
+			if err := g.markLeft(tx, at, old.Head, left); err != nil {
+				return err
 			}
 			for _, n := range p.Siblings {
 				if _, err := g.siblingKnown(ctx, at, n, data.Head); errors.Is(err, store.ErrNotFound) {
@@ -211,6 +222,24 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 		},
 	}
 	return t.run(ctx)
+}
+
+// othersAt are the other open pull requests at the commit where one stands or stood.
+func (g *Gate) othersAt(ctx context.Context, repository rules.RepositoryID, head rules.SHA, number int) ([]pullData, error) {
+	if !head.Valid() {
+		return nil, nil
+	}
+	all, err := g.pullsAt(ctx, repository, head)
+	return slices.DeleteFunc(all, func(o pullData) bool { return o.Number == number }), err
+}
+
+// markLeft has the check looked at anew at a commit that a pull request left to others, by
+// another push or by its end: it covered that one too.
+func (g *Gate) markLeft(tx *store.Tx, at *place, head rules.SHA, others []pullData) error {
+	if len(others) == 0 {
+		return nil
+	}
+	return tx.Mark(g.markAt(at, headKey(at.id, head), rules.PriorityHousekeeping), g.cfg.Now())
 }
 
 // conclude judges an open pull request, from what was concluded about it before.
