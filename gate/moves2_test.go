@@ -88,3 +88,24 @@ func TestWhoApprovedIsNotAskedAgain(t *testing.T) {
 		t.Errorf("the comment is\n%s", body)
 	}
 }
+
+// What GitHub refused for a while is done once it takes it: the pull request needs no
+// push for that.
+func TestWhatWasRefusedIsDoneLater(t *testing.T) {
+	w := newWorld(t, noMerge)
+	p := w.open(w.agent, "writer/docs", map[string]string{"docs/a.md": "x\n"})
+	w.settle()
+	w.repo.Archive(w.carol, true)
+	w.tests(p.Head(), "success")
+	w.works(time.Minute)
+	w.repo.Archive(w.carol, false)
+	w.later(p, time.Minute)
+	if w.approvals(p) != 0 {
+		t.Fatalf("it was not refused often enough to be let be, so this shows nothing: %s", w.dump(p))
+	}
+	w.later(p, 31*time.Minute)
+	if w.approvals(p) != 1 {
+		t.Errorf("it is not approved: %s", w.dump(p))
+	}
+	w.want(p, "success")
+}

@@ -130,8 +130,12 @@ func mergeable(state string) bool {
 const mergeLooks = 6
 
 // maxRefused is how often GitHub may refuse a kind of effect at one head before it is
-// let be. A merge is refused as long as another one is under way.
-const maxRefused = 12
+// let be, which is for so long: the next look after then tries once more. A merge is
+// refused as long as another one is under way.
+const (
+	maxRefused = 12
+	letBe      = 30 * time.Minute
+)
 
 // retryCheck is after how long a check run is tried again that GitHub refused a number of
 // times: later and later, and then when something else has it looked at.

@@ -45,8 +45,10 @@ type pullData struct {
 	// Comment is our comment's id and Comments the digest of what it says.
 	Comment   int64  `json:"comment,omitzero"`
 	Commented string `json:"commented,omitzero"`
-	// Refused counts, by kind, the effects that GitHub refused at this head.
-	Refused map[string]int `json:"refused,omitzero"`
+	// Refused counts, by kind, the effects that GitHub refused at this head, the last of
+	// them at RefusedAt.
+	Refused   map[string]int `json:"refused,omitzero"`
+	RefusedAt time.Time      `json:"refused_at,omitzero"`
 	// Looks counts the looks that waited for GitHub to find the pull request
 	// mergeable.
 	Looks int `json:"looks,omitzero"`
@@ -58,6 +60,17 @@ type pullData struct {
 
 // open reports whether it still waits for something.
 func (d *pullData) open() bool { return d.State == "open" }
+
+// forgive allows what GitHub refused too often one more try after a while: a permission
+// may have been granted, an archive opened again.
+func (d *pullData) forgive(now time.Time) {
+	if now.Sub(d.RefusedAt) < letBe {
+		return
+	}
+	for kind, n := range d.Refused {
+		d.Refused[kind] = min(n, maxRefused-1)
+	}
+}
 
 // waitsFor reports whether the decision rests on a check, or would.
 func (d *pullData) waitsFor(policy *rules.Policy, check string) bool {
@@ -149,6 +162,7 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 			return err
 		}
 	}
+	data.forgive(g.cfg.Now())
 	pl := planPull(p, &data, head)
 	if left := expires(policies, data.Decision, &p.Change); left > 0 && (pl.again == 0 || left < pl.again) {
 		pl.again = left
@@ -218,6 +232,7 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 					data.Refused = map[string]int{}
 				}
 				data.Refused[result.Kind]++
+				data.RefusedAt = g.cfg.Now()
 			}
 		},
 	}
