@@ -109,3 +109,20 @@ func TestWhatWasRefusedIsDoneLater(t *testing.T) {
 	}
 	w.want(p, "success")
 }
+
+// Whose approval would not count is neither asked nor named among those who end the
+// waiting.
+func TestWhoHadAHandInItIsNotAsked(t *testing.T) {
+	w := newWorld(t, reviewersOnly("bob, rose, dave"))
+	p := w.changeBy(w.dave, w.alice, githubtest.Commit{Author: w.alice.Identity(), Message: "Work\n\nCo-authored-by: rose <" + w.rose.Email() + ">"})
+	s := p.See()
+	if !slices.Equal(s.Waiting, []string{"bob"}) {
+		t.Errorf("%v are asked, want bob alone", s.Waiting)
+	}
+	if body := s.Comments[0].Body; strings.Contains(body, "@rose") || strings.Contains(body, "@dave") || !strings.Contains(body, "@bob") {
+		t.Errorf("the comment is\n%s", body)
+	}
+	if _, text := w.says(p.Head()); !strings.Contains(text, "one of bob for production") || !strings.Contains(text, "does not count: dave, rose") {
+		t.Errorf("the check says\n%s", text)
+	}
+}

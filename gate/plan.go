@@ -258,7 +258,7 @@ func missing(d rules.Decision, p *github.Pull) (users []rules.Login, teams []str
 		if n.Missing() == 0 {
 			continue
 		}
-		for _, r := range n.Reviewers {
+		for _, r := range n.Asked() {
 			login := rules.Login(r)
 			switch {
 			case asked(r):
@@ -266,7 +266,7 @@ func missing(d rules.Decision, p *github.Pull) (users []rules.Login, teams []str
 				if _, slug, _ := strings.Cut(string(r), "/"); !slices.Contains(teams, slug) {
 					teams = append(teams, slug)
 				}
-			case login.Equal(c.Author.Login), slices.ContainsFunc(users, login.Equal), slices.ContainsFunc(n.Approved, login.Equal), spoke(c, login):
+			case login.Equal(c.Author.Login), slices.ContainsFunc(users, login.Equal), spoke(c, login):
 			default:
 				users = append(users, login)
 			}

@@ -78,11 +78,12 @@ func waitsFor(d rules.Decision) string {
 	var who []string
 	for _, n := range d.Needs {
 		if m := n.Missing(); m > 0 {
-			s := strconv.Itoa(m) + " of " + reviewers(n.Reviewers) + " for " + n.Environment
+			asked := n.Asked()
+			s := strconv.Itoa(m) + " of " + reviewers(asked) + " for " + n.Environment
 			if m == 1 {
-				s = "one of " + reviewers(n.Reviewers) + " for " + n.Environment
+				s = "one of " + reviewers(asked) + " for " + n.Environment
 			}
-			if len(n.Reviewers) == 0 {
+			if len(asked) == 0 {
 				s = "nobody is listed who could approve for " + n.Environment
 			}
 			if !slices.Contains(who, s) {
@@ -105,6 +106,14 @@ func reviewers(list []rules.Reviewer) string {
 	names := make([]string, len(list))
 	for i, r := range list {
 		names[i] = string(r)
+	}
+	return strings.Join(names, ", ")
+}
+
+func joined(list []rules.Login) string {
+	names := make([]string, len(list))
+	for i, l := range list {
+		names[i] = string(l)
 	}
 	return strings.Join(names, ", ")
 }
@@ -138,11 +147,7 @@ func approvalRows(row func(name, text string), d rules.Decision) {
 	for _, n := range d.Needs {
 		given := "none yet"
 		if len(n.Approved) > 0 {
-			names := make([]string, len(n.Approved))
-			for i, l := range n.Approved {
-				names[i] = string(l)
-			}
-			given = strings.Join(names, ", ")
+			given = joined(n.Approved)
 		}
 		what := n.Environment
 		if n.Pattern != "" {
@@ -151,7 +156,11 @@ func approvalRows(row func(name, text string), d rules.Decision) {
 		if n.Floor {
 			what += ", by the organisation's floor"
 		}
-		row("Approval for "+markdown(what), fmt.Sprintf("%d of %s; given: %s", n.Count, markdown(reviewers(n.Reviewers)), markdown(given)))
+		text := fmt.Sprintf("%d of %s; given: %s", n.Count, markdown(reviewers(n.Reviewers)), markdown(given))
+		if len(n.Excluded) > 0 && n.Missing() > 0 {
+			text += "; does not count: " + markdown(joined(n.Excluded)) + ", who had a hand in it"
+		}
+		row("Approval for "+markdown(what), text)
 	}
 }
 
@@ -247,9 +256,8 @@ func comment(d rules.Decision, c *rules.Change) string {
 		if n.Missing() == 0 {
 			continue
 		}
-		for _, r := range n.Reviewers {
-			login := rules.Login(r)
-			if at := "@" + string(r); !slices.Contains(mentions, at) && !login.Equal(c.Author.Login) && !slices.ContainsFunc(n.Approved, login.Equal) {
+		for _, r := range n.Asked() {
+			if at := "@" + string(r); !slices.Contains(mentions, at) && !rules.Login(r).Equal(c.Author.Login) {
 				mentions = append(mentions, at)
 			}
 		}

@@ -103,6 +103,13 @@ func (j *mergeDoor) approvals(needs []Need, envs []int) {
 			}
 		}
 		slices.Sort(n.Approved)
+		for _, r := range n.Reviewers {
+			who := Actor{ID: j.v.Directory.Users[r.Key()], Login: Login(r)}
+			if !r.IsTeam() && excluded.of(env.excluded(), who) != "" {
+				n.Excluded = append(n.Excluded, who.Login)
+			}
+		}
+		slices.Sort(n.Excluded)
 		sortReasons(because)
 		what := n.Environment
 		if n.Pattern != "" {

@@ -67,6 +67,9 @@ type Need struct {
 	Count     int        `json:"count"`
 	// Approved are those whose approval counts, sorted.
 	Approved []Login `json:"approved,omitzero"`
+	// Excluded are those of the reviewers listed by name who had a hand in the change, so
+	// that their approval would not count, sorted.
+	Excluded []Login `json:"excluded,omitzero"`
 	// Path is a path that brought the need, if a path did; Pattern is the also
 	// pattern that it matched.
 	Path    string `json:"path,omitzero"`
@@ -77,6 +80,14 @@ type Need struct {
 
 // Missing is how many approvals are still missing.
 func (n Need) Missing() int { return max(0, n.Count-len(n.Approved)) }
+
+// Asked are the reviewers whose approval could still be given: neither excluded nor given.
+func (n Need) Asked() []Reviewer {
+	return slices.DeleteFunc(slices.Clone(n.Reviewers), func(r Reviewer) bool {
+		is := Login(r).Equal
+		return !r.IsTeam() && (slices.ContainsFunc(n.Excluded, is) || slices.ContainsFunc(n.Approved, is))
+	})
+}
 
 // NeedsHuman reports whether somebody has to act before this goes on: an
 // approval is missing, it is denied, or something stops it that neither a check's
