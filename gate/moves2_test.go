@@ -126,3 +126,15 @@ func TestWhoHadAHandInItIsNotAsked(t *testing.T) {
 		t.Errorf("the check says\n%s", text)
 	}
 }
+
+// The repository allows merge commits and the base branch does not: what may be merged is
+// merged by another method.
+func TestMergesWhereHistoryIsLinear(t *testing.T) {
+	w := newWorld(t, policyText)
+	w.repo.AddRuleset(githubtest.Ruleset{Branches: []string{"main"}, Linear: true})
+	p := w.docs(map[string]string{"docs/a.md": "x\n"})
+	w.settle()
+	if !p.See().Merged {
+		t.Errorf("it is not merged: %s", w.dump(p))
+	}
+}

@@ -227,22 +227,27 @@ func planMerge(pl *plan, add func(effect), p *github.Pull, data *pullData, head 
 	case p.Queue:
 		add(effect{kind: effectEnqueue, key: fmt.Sprintf("enqueue:%s:%s:%d", ref, sha, data.Turn), node: p.NodeID})
 	case mergeable(p.Mergeable):
-		add(effect{kind: effectMerge, key: fmt.Sprintf("merge:%s:%s", ref, sha), method: mergeMethod(p.MergeMethods)})
+		add(effect{kind: effectMerge, key: fmt.Sprintf("merge:%s:%s", ref, sha), method: mergeMethod(p.MergeMethods, data.Refused[effectMerge])})
 	case data.Looks < mergeLooks:
 		data.Looks++
 		pl.again = time.Second << data.Looks
 	}
 }
 
-// mergeMethod is the first allowed of those that keep the commits as they were
-// judged.
-func mergeMethod(allowed []string) string {
+// mergeMethod is the first of the methods that a repository allows, all of which bring
+// what was judged, or after two refusals the next one: a rule of the base branch may want
+// no merge commits, or allow one method alone, and what refuses is not told.
+func mergeMethod(allowed []string, refused int) string {
+	var methods []string
 	for _, m := range []string{"merge", "squash", "rebase"} {
 		if slices.Contains(allowed, m) {
-			return m
+			methods = append(methods, m)
 		}
 	}
-	return "merge"
+	if len(methods) == 0 {
+		return "merge"
+	}
+	return methods[refused/2%len(methods)]
 }
 
 // missing are the reviewers of unmet needs who were not asked yet: exactly those.

@@ -102,6 +102,8 @@ func (p *Pull) merge(by *User, method, sha, title, message string, bypass bool) 
 	case state == "dirty":
 		return "", refuse(http.StatusMethodNotAllowed, "Pull Request has merge conflicts")
 	case bypass:
+	case need.linear && method == "merge":
+		return "", refuse(http.StatusMethodNotAllowed, "Repository rule violations found\n\nThis branch must not contain merge commits.")
 	case need.mergeQueue:
 		return "", refuse(http.StatusMethodNotAllowed, "Changes must be made through the merge queue")
 	case state == "blocked":

@@ -257,6 +257,9 @@ type Ruleset struct {
 	NoForcePush bool
 	// MergeQueue requires merging through a merge queue.
 	MergeQueue bool
+	// Linear is the rule required_linear_history: no merge commits, whatever the
+	// repository allows.
+	Linear bool
 	// Bypass lists Apps (by id) that pass the ruleset.
 	Bypass []int64
 }
@@ -309,6 +312,7 @@ type requirements struct {
 	reviews    *RequiredReviews
 	noForce    bool
 	mergeQueue bool
+	linear     bool
 	any        bool
 }
 
@@ -338,6 +342,7 @@ func (r *Repository) requirements(branch string) requirements {
 			add(s.Checks, s.Strict, s.Reviews)
 			out.noForce = out.noForce || s.NoForcePush
 			out.mergeQueue = out.mergeQueue || s.MergeQueue
+			out.linear = out.linear || s.Linear
 		}
 	}
 	return out

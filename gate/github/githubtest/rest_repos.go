@@ -145,6 +145,9 @@ func rulesOf(s *ruleset) []obj {
 	if s.NoForcePush {
 		out = append(out, obj{"type": "non_fast_forward"})
 	}
+	if s.Linear {
+		out = append(out, obj{"type": "required_linear_history"})
+	}
 	if w := s.Reviews; w != nil {
 		out = append(out, obj{"type": "pull_request", "parameters": obj{
 			"dismiss_stale_reviews_on_push": w.DismissStale, "require_code_owner_review": w.CodeOwners, "require_last_push_approval": w.LastPush,
