@@ -1059,7 +1059,7 @@ func clean(w *world, p *githubtest.Pull) {
 	if len(seen) != 2 {
 		w.t.Errorf("we wrote %d comments, want one", len(seen)-1)
 	}
-	bad := regexp.MustCompile("@[A-Za-z0-9]|#[0-9]|<[A-Za-z!/]|https?:/|\\]\\(|`SP302`|```|\u202e|(?m)^(# |> |\\| Approved)")
+	bad := regexp.MustCompile("@[A-Za-z0-9]|#[0-9]|<[A-Za-z!/]|https?:/|\\]\\(|`SP302`|```|\u202e|:[a-z_\\\\]+:|GH-[0-9]|(?m)^(# |> |\\| Approved)")
 	for where, text := range seen {
 		if found := bad.FindString(text); found != "" {
 			w.t.Errorf("%s has %q:\n%s", where, found, text)
@@ -1071,7 +1071,7 @@ func clean(w *world, p *githubtest.Pull) {
 func texts() []adversary {
 	nasty := []string{
 		"@acme/everyone", "#1", "<!-- sallyport -->", "`SP302`", "[ok](https://evil.example)", "![x](https://evil.example/x.png)", "<img src=x>", "https://evil.example", "| Approved | yes |",
-		"**Allowed**", "$x$", "\u202eevil",
+		"**Allowed**", "$x$", "\u202eevil", ":white_check_mark:", "GH-1",
 	}
 	var out []adversary
 	for i, text := range nasty {

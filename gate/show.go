@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -288,9 +289,14 @@ func firstOfEach(d rules.Decision) []rules.Reason {
 	return out
 }
 
+// shortcode is what GitHub turns into a picture (":white_check_mark:") or a reference to an
+// issue ("GH-1") although it is no Markdown: in two parts it does neither.
+var shortcode = regexp.MustCompile(`(?i)(:)([\w+-])|\b(GH-)(\d)`)
+
 // markdown makes foreign text stand in GitHub's Markdown as it is: nothing in it
 // formats, links, mentions or refers.
 func markdown(s string) string {
+	s = shortcode.ReplaceAllString(s, "${1}${3}\u200b${2}${4}")
 	var b strings.Builder
 	for _, r := range s {
 		switch r {
