@@ -138,3 +138,16 @@ func TestMergesWhereHistoryIsLinear(t *testing.T) {
 		t.Errorf("it is not merged: %s", w.dump(p))
 	}
 }
+
+// Whose access ends has approved nothing any more: the event that tells of it has what
+// stands looked at, without waiting for a sweep.
+func TestAccessThatEndsTakesTheApprovalBack(t *testing.T) {
+	w := newWorld(t, reviewersOnly("dave, rose"))
+	p := w.fix()
+	w.approve(p, w.dave)
+	w.settle()
+	w.want(p, "success")
+	w.repo.Collaborator(w.dave, "read")
+	w.stolen("member", `"action":"edited","member":%s,"changes":{"permission":{"from":"write","to":"read"}},"sender":%s`, w.said(w.dave), w.said(w.carol))
+	w.want(p, "action_required", "SP314")
+}

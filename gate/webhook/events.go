@@ -84,7 +84,7 @@ func events() map[string]maker {
 		"installation":                    (*delivery).installation,
 		"installation_repositories":       (*delivery).installation,
 		"installation_target":             (*delivery).installation,
-		"member":                          (*delivery).repositoryChanged,
+		"member":                          (*delivery).memberChanged,
 		"membership":                      (*delivery).ownerChanged,
 		"merge_group":                     (*delivery).mergeGroup,
 		"organization":                    (*delivery).ownerChanged,
@@ -452,6 +452,15 @@ func (d *delivery) repositoryChanged() error {
 		return err
 	}
 	return d.mark(d.key(rules.WorkRepository, 0))
+}
+
+// memberChanged is that somebody's access to one repository changed: an approval that
+// waits or stands there may count no more.
+func (d *delivery) memberChanged() error {
+	if err := d.repositoryChanged(); err != nil || d.envelope.Organization.ID <= 0 {
+		return err
+	}
+	return d.markAt(rules.WorkKey{Kind: rules.WorkOwner, Number: d.envelope.Organization.ID}, rules.PriorityHousekeeping)
 }
 
 // ruleset may be a repository's or the whole organisation's.
