@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
+	"github.com/sallyport/sallyport/rules"
 )
 
 // works does the work that is due, and lets the clock go on, for a time.
@@ -150,4 +151,20 @@ func TestAccessThatEndsTakesTheApprovalBack(t *testing.T) {
 	w.repo.Collaborator(w.dave, "read")
 	w.stolen("member", `"action":"edited","member":%s,"changes":{"permission":{"from":"write","to":"read"}},"sender":%s`, w.said(w.dave), w.said(w.carol))
 	w.want(p, "action_required", "SP314")
+}
+
+// When the policy comes to observe only, what was said before is taken back: the pull
+// request waits for nobody.
+func TestObservingTakesBackThatItWaits(t *testing.T) {
+	w := newWorld(t, policyText)
+	p := w.fix()
+	if s := p.See(); len(s.Comments) != 1 || !slices.Contains(s.Labels, "sallyport/waits-for-human") {
+		t.Fatalf("it does not wait, so this shows nothing: %s", w.dump(p))
+	}
+	w.bring(text(map[string]string{rules.PolicyPath: policyText + "mode: observe\n"}))
+	s := p.See()
+	if slices.Contains(s.Labels, "sallyport/waits-for-human") || len(s.Comments) != 1 || strings.Contains(s.Comments[0].Body, "ends the waiting") {
+		t.Errorf("it still says that it waits: %s", w.dump(p))
+	}
+	w.want(p, "neutral")
 }

@@ -174,7 +174,20 @@ func planPull(p *github.Pull, data *pullData, head headData) plan {
 			add(effect{kind: effectDismiss, key: fmt.Sprintf("dismiss:%s:%d", ref, r.ID), closes: true, review: r.ID, text: dismissal(d, r.SHA != c.Head.SHA)})
 		}
 	}
+	say := func() {
+		text := comment(d, c)
+		if digest := short(text); digest != data.Commented {
+			add(effect{kind: effectComment, key: fmt.Sprintf("comment:%s:%d:%s", ref, data.Turn, digest), text: text, digest: digest, comment: data.Comment, search: true})
+		}
+	}
 	if d.Observe {
+		// What a policy before it said is taken back: nothing holds it any more.
+		if slices.Contains(c.Labels, labelWaits) {
+			add(effect{kind: effectUnlabel, key: fmt.Sprintf("unlabel:%s:%s:%d", ref, labelWaits, data.Turn), label: labelWaits})
+		}
+		if data.Comment != 0 {
+			say()
+		}
 		return pl
 	}
 	if approves && !approved {
@@ -199,10 +212,7 @@ func planPull(p *github.Pull, data *pullData, head headData) plan {
 		}
 	}
 	if waits || data.Comment != 0 {
-		text := comment(d, c)
-		if digest := short(text); digest != data.Commented {
-			add(effect{kind: effectComment, key: fmt.Sprintf("comment:%s:%d:%s", ref, data.Turn, digest), text: text, digest: digest, comment: data.Comment, search: true})
-		}
+		say()
 	}
 	slices.SortStableFunc(pl.effects, func(a, b effect) int { return order(a) - order(b) })
 	return pl

@@ -249,7 +249,7 @@ func comment(d rules.Decision, c *rules.Change) string {
 	var b strings.Builder
 	b.WriteString(commentMarker + "\n")
 	fmt.Fprintf(&b, "**%s**\n", markdown(headline(d)))
-	if d.Verdict == rules.VerdictAllow {
+	if d.Verdict == rules.VerdictAllow || d.Observe {
 		return b.String()
 	}
 	var mentions []string
