@@ -49,6 +49,8 @@ type pullData struct {
 	// them at RefusedAt.
 	Refused   map[string]int `json:"refused,omitzero"`
 	RefusedAt time.Time      `json:"refused_at,omitzero"`
+	// Unseen counts the looks that found none, before the first that found one.
+	Unseen int `json:"unseen,omitzero"`
 	// Looks counts the looks that waited for GitHub to find the pull request
 	// mergeable.
 	Looks int `json:"looks,omitzero"`
@@ -112,6 +114,8 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 	}
 	p, err := at.Pull(ctx, int(work.Key.Number))
 	switch {
+	case errors.Is(err, github.ErrNotFound) && old.Number == 0 && old.Unseen < maxUnseen:
+		return g.unseen(ctx, at, work, old)
 	case errors.Is(err, github.ErrNotFound):
 		// Transferred, deleted, or out of reach: nothing can be done to it.
 		if err := g.renamed(ctx, at); err != nil {
@@ -132,7 +136,19 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 	case p.Change.Repository.ID != at.id:
 		return g.moved(ctx, at, p.Change.Repository.ID)
 	}
+	behind, err := g.behind(ctx, work.Key, p.Change.Head.SHA)
+	if err != nil {
+		return err
+	}
+	if behind > 0 {
+		return g.finish(ctx, work, func(tx *store.Tx) error {
+			m := g.markAt(at, work.Key, work.Priority)
+			m.Due = g.cfg.Now().Add(behind)
+			return tx.Mark(m, g.cfg.Now())
+		})
+	}
 	data := old
+	data.Unseen = 0
 	data.Number, data.State, data.Base, data.MergeCommit, data.Read = int(work.Key.Number), p.State, p.Change.Base.Ref, p.MergeCommit, p.Change.Now
 	if p.State != "open" {
 		others, err := g.othersAt(ctx, at.id, old.Head, data.Number)
@@ -255,6 +271,59 @@ func (g *Gate) markLeft(tx *store.Tx, at *place, head rules.SHA, others []pullDa
 		return nil
 	}
 	return tx.Mark(g.markAt(at, headKey(at.id, head), rules.PriorityHousekeeping), g.cfg.Now())
+}
+
+// pushLag is for how long what GitHub shows of a pull request may be older than the push
+// that its event told of.
+const pushLag = 30 * time.Second
+
+// behind is after how long to read a pull request again whose head a push has just
+// replaced, by its event; 0 if the head is none of those. Nothing is judged by what
+// GitHub shows then: no other event need follow, and the new head would have no check.
+func (g *Gate) behind(ctx context.Context, key rules.WorkKey, head rules.SHA) (time.Duration, error) {
+	facts, err := g.cfg.Store.FactsOf(ctx, key, rules.FactPush)
+	if err != nil {
+		return 0, err
+	}
+	var replaced, made time.Time
+	for _, f := range facts {
+		var p rules.Push
+		if err := json.Unmarshal(f.Payload, &p); err != nil {
+			return 0, fmt.Errorf("reading a stored push: %w", err)
+		}
+		if p.Before == head && f.ReceivedAt.After(replaced) {
+			replaced = f.ReceivedAt
+		}
+		if p.After == head && f.ReceivedAt.After(made) {
+			made = f.ReceivedAt
+		}
+	}
+	age := g.cfg.Now().Sub(replaced)
+	if !head.Valid() {
+		return 0, nil
+	}
+	if replaced.IsZero() || !made.Before(replaced) || age < 0 || age > pushLag {
+		return 0, nil
+	}
+	return max(age, time.Second), nil
+}
+
+// maxUnseen is how often GitHub may say that there is no such pull request before that
+// is taken for true of one that was never seen.
+const maxUnseen = 4
+
+// unseen looks again in a moment: of a pull request that was just opened the event may
+// come before GitHub shows it.
+func (g *Gate) unseen(ctx context.Context, at *place, work store.Work, data pullData) error {
+	data.Unseen++
+	return g.finish(ctx, work, func(tx *store.Tx) error {
+		m := g.markAt(at, work.Key, work.Priority)
+		m.Due = g.cfg.Now().Add(time.Second << data.Unseen)
+		if err := tx.Mark(m, g.cfg.Now()); err != nil {
+			return err
+		}
+		return g.setSubject(tx, work.Key, "", false, data)
+	})
 }
 
 // conclude judges an open pull request, from what was concluded about it before.

@@ -90,7 +90,7 @@ func newWorld(t testing.TB, policy string, options ...option) *world {
 	key, err := testKey()
 	must(t, err)
 	w := &world{t: t, clock: githubtest.NewClock(time.Now().Truncate(time.Second))}
-	g := githubtest.Start(t, githubtest.Config{Now: w.clock.Now, Limits: githubtest.NoLimits()})
+	g := githubtest.Start(t, githubtest.Config{Now: w.clock.Now, Limits: githubtest.NoLimits(), KeepQueries: true})
 	w.g = g
 	w.acme = g.Organization("acme")
 	w.alice, w.bob, w.rose, w.carol, w.dave, w.eve = g.User("alice"), g.User("bob"), g.User("rose"), g.User("carol"), g.User("dave"), g.User("eve")

@@ -87,7 +87,7 @@ func (g *GitHub) fault(q Request) *Fault {
 		if ok, err := path.Match(f.Path, q.Path); f.Path != "" && f.Path != "**" && (!ok || err != nil) {
 			continue
 		}
-		if f.Kind == Stale && q.Method != http.MethodGet || f.When != nil && !f.When(q) {
+		if f.Kind == Stale && q.Write() || f.When != nil && !f.When(q) {
 			continue
 		}
 		f.met++

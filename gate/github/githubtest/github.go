@@ -33,6 +33,8 @@ type Config struct {
 	// BigInts is what GraphQL does where an Int is larger than 32 bits, as the ids of
 	// check runs and workflow runs are. What GitHub does is not known for sure.
 	BigInts BigInts
+	// KeepQueries keeps the answers to GraphQL's queries too, so that they can be stale.
+	KeepQueries bool
 }
 
 // BigInts is what GraphQL does with an Int that does not fit.

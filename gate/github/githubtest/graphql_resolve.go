@@ -127,7 +127,7 @@ func (x *gqlRun) repository(r *Repository) *gqlObject {
 				return nil, err
 			}
 			n := toInt(args["number"])
-			p := r.pull(n)
+			p := r.shown(n)
 			if p == nil {
 				return nil, refuse(http.StatusNotFound, "Could not resolve to a PullRequest with the number of %d.", n)
 			}

@@ -119,7 +119,7 @@ func (g *GitHub) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 	if c.caller.app != nil {
 		q.App = c.caller.app.slug
 	}
-	out = g.remember(c, f, out)
+	out = g.remember(c, q, f, out)
 	if f != nil && f.Kind == DoneThenError {
 		out = answer{http.StatusBadGateway, http.Header{}, []byte(`{"message":"Server Error"}`)}
 	}
@@ -158,11 +158,20 @@ func (g *GitHub) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 }
 
 // remember keeps answers to reads for later stale ones, and gives a stale one.
-func (g *GitHub) remember(c *call, f *Fault, out answer) answer {
-	if c.r.Method != http.MethodGet || out.status != http.StatusOK && out.status != http.StatusNotFound {
+func (g *GitHub) remember(c *call, q Request, f *Fault, out answer) answer {
+	key := c.caller.key() + " " + c.r.URL.RequestURI()
+	switch {
+	case out.status != http.StatusOK && out.status != http.StatusNotFound:
+		return out
+	case g.cfg.KeepQueries && strings.HasPrefix(q.Kind, "POST /graphql query"):
+		var asked gqlRequest
+		if err := json.Unmarshal(c.body, &asked); err != nil {
+			return out
+		}
+		key += "\n" + string(encode(asked)) // whatever the order of its members
+	case c.r.Method != http.MethodGet:
 		return out
 	}
-	key := c.caller.key() + " " + c.r.URL.RequestURI()
 	if f != nil && f.Kind == Stale {
 		if old, ok := g.answers[key]; ok {
 			return old

@@ -44,6 +44,7 @@ type Pull struct {
 	diffOf   [2]string
 	// needUpdate: mergeability is not yet computed; the first read says null.
 	mergeableUnknown bool
+	unseen           int
 }
 
 // retarget is one change of the base branch to another.
@@ -195,6 +196,24 @@ func (p *Pull) baseMoved(before string) {
 			p.finish(p.repo.activity[len(p.repo.activity)-1].actor, base, []string{p.headSHA, base})
 		}
 	}
+}
+
+// Unseen has the next n reads of the pull request say that there is none, as where what
+// GitHub reads is older than the event that came.
+func (p *Pull) Unseen(n int) {
+	p.repo.g.mu.Lock()
+	defer p.repo.g.mu.Unlock()
+	p.unseen = n
+}
+
+// shown is the pull request of a number as a read finds it, or nil.
+func (r *Repository) shown(number int) *Pull {
+	p := r.pull(number)
+	if p != nil && p.unseen > 0 {
+		p.unseen--
+		return nil
+	}
+	return p
 }
 
 // Head is the head commit.

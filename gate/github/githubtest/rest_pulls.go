@@ -91,7 +91,7 @@ func withNumber(name string, f func(*call, *Pull) (any, error)) func(*call) (any
 		if err != nil {
 			return nil, err
 		}
-		p := c.repo.pull(int(n))
+		p := c.repo.shown(int(n))
 		if p == nil {
 			return nil, notFound()
 		}

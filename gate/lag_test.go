@@ -1,0 +1,58 @@
+package gate_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/sallyport/sallyport/gate/github/githubtest"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// lags has the next n queries for a pull request answered as before.
+func (w *world) lags(n int) {
+	w.g.Fail(githubtest.Fault{Kind: githubtest.Stale, Path: "/graphql", Times: n, When: func(q githubtest.Request) bool {
+		return bytes.Contains(q.Body, []byte("query pull("))
+	}})
+}
+
+// What GitHub reads may be some seconds older than the event that came. A push is not
+// forgotten for that.
+func TestAPushIsSeenAlthoughGitHubLags(t *testing.T) {
+	w := newWorld(t, policyText)
+	p := w.open(w.alice, "feature", map[string]string{"main.go": "package main\n"})
+	w.settle()
+	w.lags(2)
+	w.push(w.alice, "feature", map[string]string{"main.go": "package other\n"})
+	w.settle()
+	w.want(p, "action_required")
+}
+
+// One that was opened is not forgotten because GitHub does not show it yet, and one that
+// is not there is not asked for forever.
+func TestAPullRequestIsSeenAlthoughGitHubLags(t *testing.T) {
+	w := newWorld(t, policyText)
+	p := w.open(w.alice, "feature", map[string]string{"main.go": "package main\n"})
+	p.Unseen(3)
+	w.settle()
+	w.want(p, "action_required")
+
+	gone := w.open(w.alice, "other", map[string]string{"other.go": "package main\n"})
+	gone.Unseen(1000)
+	w.settle()
+	if n := w.asked("query pull("); n > 20 {
+		t.Errorf("%d queries for two pull requests", n)
+	}
+	if _, err := w.store.Subject(t.Context(), rules.WorkKey{Kind: rules.WorkPullRequest, Repository: rules.RepositoryID(w.repo.ID), Number: int64(gone.Number)}); err == nil {
+		t.Error("it is kept although there is none")
+	}
+}
+
+// asked counts the requests whose body has a text.
+func (w *world) asked(text string) (n int) {
+	for _, q := range w.g.Requests() {
+		if bytes.Contains(q.Body, []byte(text)) {
+			n++
+		}
+	}
+	return n
+}
