@@ -170,6 +170,37 @@ func (g *Gate) pullsAt(ctx context.Context, repository rules.RepositoryID, sha r
 	return out, nil
 }
 
+// commit looks again at what stands at a commit about which an event told something
+// without naming pull requests, as of a fork's or of a commit status.
+func (g *Gate) commit(ctx context.Context, work store.Work) error {
+	at, err := g.place(ctx, work)
+	if errors.Is(err, errNotServed) {
+		return g.unserved(ctx, work, err)
+	}
+	if err != nil {
+		return err
+	}
+	pulls, err := g.pullsAt(ctx, at.id, work.Key.SHA)
+	if err != nil {
+		return err
+	}
+	if len(pulls) == 0 {
+		var data headData
+		if err := g.subject(ctx, headKey(at.id, work.Key.SHA), &data); err != nil {
+			return err
+		}
+		return g.findPulls(ctx, at, work, data)
+	}
+	return g.finish(ctx, work, func(tx *store.Tx) error {
+		for _, p := range pulls {
+			if err := tx.Mark(g.markAt(at, pullKey(at.id, p.Number), work.Priority), g.cfg.Now()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // findPulls asks GitHub what stands at a commit at which no pull request is known to be
 // open.
 func (g *Gate) findPulls(ctx context.Context, at *place, work store.Work, data headData) error {
@@ -181,7 +212,7 @@ func (g *Gate) findPulls(ctx context.Context, at *place, work store.Work, data h
 		return g.leave(ctx, work, plannedAs(pullSubject(at.id, 0, work.Key.SHA)), "no open pull request stands there", func(tx *store.Tx) error {
 			// What the check says there it goes on saying: one may be opened again.
 			data.None = true
-			return g.setSubject(tx, work.Key, "", false, data)
+			return g.setSubject(tx, headKey(at.id, work.Key.SHA), "", false, data)
 		})
 	}
 	return g.finish(ctx, work, func(tx *store.Tx) error {

@@ -191,6 +191,8 @@ func (g *Gate) Reconcile(ctx context.Context, work store.Work) error {
 		return g.pull(ctx, work)
 	case rules.WorkHead:
 		return g.head(ctx, work)
+	case rules.WorkCommit:
+		return g.commit(ctx, work)
 	case rules.WorkMergeGroup:
 		return g.mergeGroup(ctx, work)
 	case rules.WorkRepository:

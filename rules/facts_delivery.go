@@ -21,9 +21,12 @@ type WorkKind string
 const (
 	// WorkPullRequest is one pull request: Number.
 	WorkPullRequest WorkKind = "pull_request"
-	// WorkHead is everything that stands at one commit: SHA. It is what an event
-	// names that knows a commit and not its pull requests, as those of forks.
+	// WorkHead is what is shown at one commit of all that stands there: SHA.
 	WorkHead WorkKind = "head"
+	// WorkCommit is everything that stands at one commit: SHA. It is what an event
+	// names that knows a commit and not its pull requests, as those of forks and
+	// commit statuses.
+	WorkCommit WorkKind = "commit"
 	// WorkMergeGroup is one group of a merge queue: SHA, and Ref, the queue's
 	// branch in full.
 	WorkMergeGroup WorkKind = "merge_group"
@@ -65,7 +68,7 @@ func (k WorkKey) Valid() error {
 	switch k.Kind {
 	case WorkPullRequest, WorkRun:
 		need.repository, need.number = true, true
-	case WorkHead:
+	case WorkHead, WorkCommit:
 		need.repository, need.sha = true, true
 	case WorkMergeGroup:
 		need.repository, need.sha, need.ref = true, true, true

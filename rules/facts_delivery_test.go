@@ -17,6 +17,7 @@ func TestWorkKeys(t *testing.T) {
 		"installation 0 9 - -":                                 {Kind: rules.WorkInstallation, Number: 9},
 		"owner 0 9 - -":                                        {Kind: rules.WorkOwner, Number: 9},
 		"head 1 0 " + string(someSHA) + " -":                   {Kind: rules.WorkHead, Repository: 1, SHA: someSHA},
+		"commit 1 0 " + string(someSHA) + " -":                 {Kind: rules.WorkCommit, Repository: 1, SHA: someSHA},
 		"merge_group 1 0 " + string(someSHA) + " refs/heads/x": {Kind: rules.WorkMergeGroup, Repository: 1, SHA: someSHA, Ref: "refs/heads/x"},
 	} {
 		if err := k.Valid(); err != nil || k.String() != want {

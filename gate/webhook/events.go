@@ -210,7 +210,7 @@ func (d *delivery) stands(sha rules.SHA, pulls []pull) error {
 	if !whole {
 		return nil
 	}
-	return d.mark(rules.WorkKey{Kind: rules.WorkHead, Repository: d.Delivery.Repository, SHA: sha})
+	return d.mark(rules.WorkKey{Kind: rules.WorkCommit, Repository: d.Delivery.Repository, SHA: sha})
 }
 
 func (d *delivery) pullRequest() error {

@@ -370,11 +370,11 @@ func TestForksAndForeignPullRequests(t *testing.T) {
 		name, body string
 		want       []string
 	}{
-		{"a fork's, which GitHub leaves out", body("[]"), []string{"head 1 0 " + sha + " -"}},
+		{"a fork's, which GitHub leaves out", body("[]"), []string{"commit 1 0 " + sha + " -"}},
 		{"one of this repository", body("[" + one(3, 1) + "]"), []string{"pull_request 1 3 - -"}},
-		{"one into another repository", body("[" + one(3, 2) + "]"), []string{"head 1 0 " + sha + " -"}},
-		{"both", body("[" + one(3, 1) + "," + one(4, 2) + "]"), []string{"head 1 0 " + sha + " -", "pull_request 1 3 - -"}},
-		{"more than GitHub lists", body(many), []string{"head 1 0 " + sha + " -", "pull_request 1 3 - -"}},
+		{"one into another repository", body("[" + one(3, 2) + "]"), []string{"commit 1 0 " + sha + " -"}},
+		{"both", body("[" + one(3, 1) + "," + one(4, 2) + "]"), []string{"commit 1 0 " + sha + " -", "pull_request 1 3 - -"}},
+		{"more than GitHub lists", body(many), []string{"commit 1 0 " + sha + " -", "pull_request 1 3 - -"}},
 	} {
 		m := &memory{}
 		if w := serve(newHandler(t, m), request("check_run", c.body)); w.Code != 202 || !slices.Equal(m.keys(), c.want) {
