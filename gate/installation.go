@@ -70,7 +70,7 @@ func (g *Gate) readInstallation(ctx context.Context, id rules.InstallationID) er
 		if now, err = g.cfg.GitHub.Repositories(ctx, id); err != nil {
 			return fmt.Errorf("reading the repositories of installation %d: %w", id, err)
 		}
-		for _, lack := range lacking(in.Permissions) {
+		for _, lack := range lacking(in) {
 			g.cfg.Log.WarnContext(ctx, "the installation lacks a permission: its owner has to accept it",
 				slog.Int64("installation", int64(id)), slog.String("permission", lack))
 		}
@@ -173,19 +173,15 @@ func (g *Gate) abandoned(ctx context.Context, in store.Installation, gone map[ru
 	}, nil
 }
 
-// permissions are those that the doors need.
-func permissions() map[string]string {
-	return map[string]string{
-		"actions": "read", "checks": "write", "contents": "write", "deployments": "write", "members": "read", "pull_requests": "write", "statuses": "read",
-	}
-}
-
-// lacking are the needed permissions that an installation does not have.
-func lacking(have map[string]string) []string {
+// lacking are the permissions of the manifest that an installation does not have. A
+// person's account has no members whom anybody could be allowed to see.
+func lacking(in github.Installation) []string {
 	var out []string
-	for name, level := range permissions() {
-		if got := have[name]; got != level && got != "write" && got != "admin" {
-			out = append(out, name+": "+level)
+	for _, p := range github.Permissions() {
+		got := in.Permissions[p.Name]
+		personal := p.Name == "members" && in.Account.Type != "Organization"
+		if p.Name != "metadata" && !personal && got != p.Level && got != "write" && got != "admin" {
+			out = append(out, p.Name+": "+p.Level)
 		}
 	}
 	return out

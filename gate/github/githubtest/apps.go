@@ -202,12 +202,23 @@ func (a *App) Install(on Owner, repos ...*Repository) *Installation {
 	defer a.g.mu.Unlock()
 	account, org := on.ownerParts()
 	i := &Installation{app: a, ID: a.g.newSmallID(), account: account, org: org, selected: len(repos) > 0, repos: map[int64]bool{}, permissions: maps.Clone(a.permissions), created: a.g.Now()}
+	if org == nil {
+		// A person's account has no members, and no permission about any.
+		for _, name := range organizationPermissions() {
+			delete(i.permissions, name)
+		}
+	}
 	for _, r := range repos {
 		i.repos[r.ID] = true
 	}
 	a.g.installs[i.ID] = i
 	i.event("created", account, obj{"repositories": i.repoList()})
 	return i
+}
+
+// organizationPermissions are those that there are of organisations alone.
+func organizationPermissions() []string {
+	return []string{"members", "organization_administration", "organization_secrets", "organization_self_hosted_runners"}
 }
 
 func (i *Installation) event(action string, by *User, extra obj) {

@@ -37,7 +37,8 @@ func (g *GitHub) emitOrg(o *Organization, event, action string, by *User, payloa
 
 // emitTo writes one delivery down and queues it.
 func (g *GitHub) emitTo(i *Installation, r *Repository, event, action string, by *User, payload obj) {
-	p := maps.Clone(payload)
+	p := obj{}
+	maps.Copy(p, payload)
 	if action != "" {
 		p["action"] = action
 	}

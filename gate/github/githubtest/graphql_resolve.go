@@ -456,7 +456,12 @@ func (x *gqlRun) pull(p *Pull) *gqlObject {
 		"body": value(p.body), "state": value(p.stateName()), "isDraft": value(p.draft), "isCrossRepository": value(p.headRepo != r), "merged": value(p.merged),
 		"mergedAt": value(stampOrNil(p.mergedAt)), "createdAt": value(stamp(p.created)), "updatedAt": value(stamp(p.updated)),
 		"baseRefName": value(p.baseRef), "baseRefOid": value(p.baseSHA), "baseRepository": lazy(func() any { return x.repository(r) }), "headRefName": value(p.headRef), "headRefOid": value(p.headSHA),
-		"headRepository": lazy(func() any { return x.repository(p.headRepo) }), "changedFiles": value(len(p.files)), "additions": value(additions),
+		"headRepository": lazy(func() any {
+			if p.headRepo.gone {
+				return (*gqlObject)(nil)
+			}
+			return x.repository(p.headRepo)
+		}), "changedFiles": value(len(p.files)), "additions": value(additions),
 		"deletions": value(deletions), "reviewDecision": value(textOrNil(p.decision())), "author": value(x.user(p.author)), "mergeable": value(mergeable),
 		"mergeStateStatus": value(merge), "isInMergeQueue": value(at >= 0), "url": value(r.html("pull", itoa(int64(p.Number)))),
 		"mergeQueue": lazy(func() any { return x.queue(r, p.baseRef) }),

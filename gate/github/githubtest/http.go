@@ -279,6 +279,10 @@ func (c *call) admit() error {
 			return notFound()
 		}
 	}
+	if c.repo != nil && c.repo.archived && c.r.Method != http.MethodGet {
+		c.complain("a write to an archived repository")
+		return refuse(http.StatusForbidden, "Repository was archived so is read-only.")
+	}
 	if strings.Contains(rt.pattern, " /orgs/{org}") {
 		if c.org = c.g.orgByLogin(c.r.PathValue("org")); c.org == nil {
 			return notFound()

@@ -44,7 +44,7 @@ type Pull struct {
 	diffOf   [2]string
 	// needUpdate: mergeability is not yet computed; the first read says null.
 	mergeableUnknown bool
-	unseen           int
+	unseen           int // how many reads do not show it yet
 }
 
 // retarget is one change of the base branch to another.
@@ -323,6 +323,9 @@ func (p *Pull) Reopen(by *User) error {
 		return err
 	}
 	head := p.headRepo.refs["refs/heads/"+p.headRef]
+	if p.headRepo.gone {
+		head = ""
+	}
 	if p.state != "closed" || p.merged || head == "" {
 		return invalid("the pull request cannot be reopened")
 	}

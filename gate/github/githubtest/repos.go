@@ -1,6 +1,7 @@
 package githubtest
 
 import (
+	"net/http"
 	"path"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ type Repository struct {
 	name          string
 	private       bool
 	archived      bool
+	gone          bool        // deleted: heads of pull requests show null for it
 	parent        *Repository // the repository that this is a fork of
 	created       time.Time
 	defaultBranch string
@@ -83,6 +85,24 @@ func (g *GitHub) Repository(owner Owner, name string) *Repository {
 	return r
 }
 
+// EmptyRepository makes a private repository without any commit.
+func (g *GitHub) EmptyRepository(owner Owner, name string) *Repository {
+	r := g.Repository(owner, name)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(r.refs)
+	r.git = newGitStore()
+	return r
+}
+
+// empty is GitHub's answer to what asks for commits of a repository without any.
+func (r *Repository) empty() error {
+	if len(r.refs) > 0 {
+		return nil
+	}
+	return refuse(http.StatusConflict, "Git Repository is empty.")
+}
+
 func (g *GitHub) addRepo(u *User, o *Organization, name string) *Repository {
 	r := &Repository{
 		g: g, ID: g.newSmallID(), owner: u, org: o, name: name, private: true, created: g.Now(), defaultBranch: "main",
@@ -103,6 +123,28 @@ func (r *Repository) Fork(owner Owner) *Repository {
 	f.parent, f.git, f.private, f.defaultBranch = r, r.git, r.private, r.defaultBranch
 	f.refs["refs/heads/"+r.defaultBranch] = r.refs["refs/heads/"+r.defaultBranch]
 	return f
+}
+
+// Delete deletes the repository. What was opened from it stays open, without a
+// repository of its head, as GitHub keeps the commits.
+func (r *Repository) Delete(by *User) {
+	r.g.mu.Lock()
+	defer r.g.mu.Unlock()
+	r.g.emit(r, "repository", "deleted", by, nil)
+	r.gone = true
+	delete(r.g.repos, r.ID)
+	for _, i := range r.g.installs {
+		delete(i.repos, r.ID)
+	}
+}
+
+// Archive makes the repository one that nobody may write to; Archive(by, false) ends that.
+func (r *Repository) Archive(by *User, archived bool) {
+	r.g.mu.Lock()
+	defer r.g.mu.Unlock()
+	r.archived = archived
+	action := map[bool]string{true: "archived", false: "unarchived"}[archived]
+	r.g.emit(r, "repository", action, by, nil)
 }
 
 func (g *GitHub) repoByName(owner, name string) *Repository {

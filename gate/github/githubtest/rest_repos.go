@@ -49,6 +49,9 @@ func repoRoutes() []route {
 		{pattern: "GET " + repoPath + "/contents/{path...}", who: byToken, need: contents, query: "ref", serve: (*call).getContents},
 		{pattern: "GET " + repoPath + "/git/trees/{tree_sha}", who: byToken, need: contents, query: "recursive", serve: (*call).getTree},
 		{pattern: "GET " + repoPath + "/git/ref/{ref...}", who: byToken, need: contents, serve: func(c *call) (any, error) {
+			if err := c.repo.empty(); err != nil {
+				return nil, err
+			}
 			ref := "refs/" + c.r.PathValue("ref")
 			sha := c.repo.refs[ref]
 			if sha == "" {
@@ -234,6 +237,9 @@ func (c *call) commitAt(ref string) (*gitCommit, error) {
 // getContents is a file or a folder. Symbolic links inside the repository are
 // followed, as GitHub does.
 func (c *call) getContents() (any, error) {
+	if c.repo.empty() != nil {
+		return nil, refuse(http.StatusNotFound, "This repository is empty.")
+	}
 	at, err := c.commitAt(c.query("ref"))
 	if err != nil {
 		return nil, err
@@ -302,6 +308,9 @@ func (r *Repository) subtree(tree, p string) string {
 
 // getTree takes a tree's or a commit's id, or a ref.
 func (c *call) getTree() (any, error) {
+	if err := c.repo.empty(); err != nil {
+		return nil, err
+	}
 	sha := c.r.PathValue("tree_sha")
 	if _, ok := c.repo.git.trees[sha]; !ok {
 		k := c.repo.git.commits[c.repo.resolve(sha)]
@@ -351,6 +360,9 @@ func (r *Repository) TruncateTrees(n int) {
 }
 
 func (c *call) getBlob() (any, error) {
+	if err := c.repo.empty(); err != nil {
+		return nil, err
+	}
 	sha := c.r.PathValue("file_sha")
 	data, ok := c.repo.git.blobs[sha]
 	if !ok {
@@ -362,6 +374,9 @@ func (c *call) getBlob() (any, error) {
 
 // listCommits lists a history, newest first.
 func (c *call) listCommits() (any, error) {
+	if err := c.repo.empty(); err != nil {
+		return nil, err
+	}
 	at, err := c.commitAt(c.query("sha"))
 	if err != nil {
 		return nil, err
@@ -396,6 +411,9 @@ func (r *Repository) touches(k *gitCommit, p string) bool {
 
 // getCommit is one commit with its files, against its first parent.
 func (c *call) getCommit() (any, error) {
+	if err := c.repo.empty(); err != nil {
+		return nil, err
+	}
 	k, err := c.commitAt(c.r.PathValue("ref"))
 	if err != nil {
 		return nil, refuse(http.StatusUnprocessableEntity, "No commit found for SHA: %s", c.r.PathValue("ref"))

@@ -128,6 +128,10 @@ func (g *GitHub) attemptView(run *Run, attempt int) obj {
 		refd = []obj{}
 	}
 	pulls := views(r.pullsAt(run.sha), g.minimalPullView)
+	var from any
+	if f := cmp.Or(run.spec.From, r); !f.gone {
+		from = g.liteView(f)
+	}
 	return obj{
 		"id": run.ID, "name": run.workflow.name, "node_id": nodeID("WorkflowRun", run.ID), "check_suite_id": run.suite.id,
 		"check_suite_node_id": nodeID("CheckSuite", run.suite.id), "head_branch": run.branch, "head_sha": run.sha, "path": run.workflow.path,
@@ -138,7 +142,7 @@ func (g *GitHub) attemptView(run *Run, attempt int) obj {
 		"logs_url": api + "/logs", "check_suite_url": r.api("check-suites", itoa(run.suite.id)), "artifacts_url": api + "/artifacts",
 		"cancel_url": api + "/cancel", "rerun_url": api + "/rerun", "previous_attempt_url": previous,
 		"workflow_url": r.api("actions", "workflows", itoa(run.workflow.id)), "head_commit": simpleCommitView(r.git.commits[run.sha]),
-		"repository": g.liteView(r), "head_repository": g.liteView(cmp.Or(run.spec.From, r)),
+		"repository": g.liteView(r), "head_repository": from,
 	}
 }
 

@@ -11,6 +11,10 @@ func (g *GitHub) pullView(p *Pull, full bool) obj {
 	side := func(in *Repository, ref, sha string) obj {
 		return obj{"label": in.owner.login + ":" + ref, "ref": ref, "sha": sha, "user": g.userView(in.owner), "repo": g.repoView(in)}
 	}
+	head := side(p.headRepo, p.headRef, p.headSHA)
+	if p.headRepo.gone {
+		head["repo"] = nil
+	}
 	var mergeSHA any
 	if p.merged {
 		mergeSHA = p.mergeSHA
@@ -27,7 +31,7 @@ func (g *GitHub) pullView(p *Pull, full bool) obj {
 		"requested_teams": views(p.wantTeam, g.webhookTeamView), "labels": views(p.labels, func(l *label) obj { return g.labelView(r, l) }), "milestone": nil,
 		"draft": p.draft, "commits_url": api + "/commits", "review_comments_url": api + "/comments",
 		"review_comment_url": r.api("pulls") + "/comments{/number}", "comments_url": issue + "/comments", "statuses_url": r.api("statuses", p.headSHA),
-		"head": side(p.headRepo, p.headRef, p.headSHA), "base": side(r, p.baseRef, p.baseSHA), "author_association": r.association(p.author),
+		"head": head, "base": side(r, p.baseRef, p.baseSHA), "author_association": r.association(p.author),
 		"auto_merge": nil, "active_lock_reason": nil,
 		"_links": obj{
 			"self": obj{"href": api}, "html": obj{"href": page}, "issue": obj{"href": issue}, "comments": obj{"href": issue + "/comments"},
