@@ -21,6 +21,10 @@ import (
 const (
 	maxOutput      = 65_535
 	maxAnnotations = 50 // in one request
+	// Of an annotation: GitHub's own limits are 64 KB of message and 255 characters of
+	// title.
+	maxMessage = 16_000
+	maxTitle   = 255
 )
 
 // CheckRunSpec is a completed check run.
@@ -104,6 +108,14 @@ func openFence(s string) (fence string, at int) {
 	return fence, at
 }
 
+// short is at most n runes of a text.
+func short(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n-1]) + "…"
+}
+
 func (s *CheckRunSpec) output(annotations []Annotation) *gh.CheckRunOutput {
 	out := &gh.CheckRunOutput{Title: gh.String(s.Title), Summary: gh.String(cut(s.Summary))}
 	if s.Text != "" {
@@ -111,10 +123,10 @@ func (s *CheckRunSpec) output(annotations []Annotation) *gh.CheckRunOutput {
 	}
 	for _, a := range annotations {
 		x := &gh.CheckRunAnnotation{
-			Path: gh.String(a.Path), StartLine: gh.Int(a.StartLine), EndLine: gh.Int(a.EndLine), AnnotationLevel: gh.String(a.Level), Message: gh.String(a.Message),
+			Path: gh.String(a.Path), StartLine: gh.Int(a.StartLine), EndLine: gh.Int(a.EndLine), AnnotationLevel: gh.String(a.Level), Message: gh.String(short(a.Message, maxMessage)),
 		}
 		if a.Title != "" {
-			x.Title = gh.String(a.Title)
+			x.Title = gh.String(short(a.Title, maxTitle))
 		}
 		if a.StartColumn > 0 && a.StartLine == a.EndLine {
 			x.StartColumn, x.EndColumn = gh.Int(a.StartColumn), gh.Int(max(a.StartColumn, a.EndColumn))
@@ -280,8 +292,31 @@ func (r *Repository) Enqueue(ctx context.Context, nodeID string, sha rules.SHA) 
 	return err
 }
 
-// RequestReviewers asks people and teams (by slug) for a review.
+// RequestReviewers asks people and teams (by slug) for a review. GitHub asks nobody where
+// it cannot ask one of them: each is asked alone then, and its refusal of some is the
+// error.
 func (r *Repository) RequestReviewers(ctx context.Context, number int, users []rules.Login, teams []string) error {
+	err := r.requestReviewers(ctx, number, users, teams)
+	var refused *Refused
+	if !errors.As(err, &refused) || refused.Status != http.StatusUnprocessableEntity || len(users)+len(teams) < 2 {
+		return err
+	}
+	var all []error
+	for i := range users {
+		all = append(all, r.requestReviewers(ctx, number, users[i:i+1], nil))
+	}
+	for i := range teams {
+		all = append(all, r.requestReviewers(ctx, number, nil, teams[i:i+1]))
+	}
+	for _, err := range all {
+		if err != nil && !errors.As(err, &refused) {
+			return err
+		}
+	}
+	return errors.Join(all...)
+}
+
+func (r *Repository) requestReviewers(ctx context.Context, number int, users []rules.Login, teams []string) error {
 	rest, err := r.rest()
 	if err != nil {
 		return err
