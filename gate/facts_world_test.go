@@ -91,3 +91,24 @@ func TestInstallationOnAPersonsAccount(t *testing.T) {
 		}
 	}
 }
+
+// A repository may have a label of the same name in other letters: for GitHub it is that.
+func TestLabelInOtherLetters(t *testing.T) {
+	w := newWorld(t, policyText)
+	other, err := w.repo.OpenPull(w.carol, githubtest.PullSpec{Head: func() string { w.push(w.carol, "first", map[string]string{"a.go": "package a\n"}); return "first" }(), Title: "First"})
+	must(t, err)
+	must(t, other.Label(w.carol, "Sallyport/Waits-For-Human"))
+	w.settle()
+	p := w.open(w.alice, "feature", map[string]string{"main.go": "package main\n"})
+	w.settle()
+	if got := p.See().Labels; len(got) != 1 || got[0] != "Sallyport/Waits-For-Human" {
+		t.Fatalf("labels %q", got)
+	}
+	_, err = p.Approve(w.bob, "")
+	must(t, err)
+	w.settle()
+	w.want(p, "success")
+	if got := p.See().Labels; len(got) != 0 {
+		t.Errorf("it waits for nobody, and has the labels %q", got)
+	}
+}

@@ -204,7 +204,7 @@ func planPull(p *github.Pull, data *pullData, head headData) plan {
 	}
 	waits := d.NeedsHuman() && c.Draft != rules.Yes
 	for label, want := range map[string]bool{labelAgent: d.Authorship.Kind == rules.KindAgent, labelWaits: waits} {
-		switch has := slices.Contains(c.Labels, label); {
+		switch has := slices.ContainsFunc(c.Labels, func(l string) bool { return strings.EqualFold(l, label) }); {
 		case want && !has:
 			add(effect{kind: effectLabel, key: fmt.Sprintf("label:%s:%s:%d", ref, label, data.Turn), label: label})
 		case !want && has:
