@@ -160,7 +160,7 @@ func (r *Repository) StartRun(s RunSpec) *Run {
 			}
 		}
 	}
-	run.suite = r.suite(r.g.actions, s.Branch, noSHA, s.SHA)
+	run.suite = r.runSuite(s.Branch, s.SHA) // each run has one of its own
 	r.runs = append(r.runs, run)
 	r.g.runs[run.ID] = run
 	if s.Event == "workflow_dispatch" {

@@ -155,6 +155,18 @@ func (r *Repository) suite(app *App, branch, before, sha string) *checkSuite {
 	return s
 }
 
+// runSuite is a check suite of GitHub Actions for one more run at a commit. The first run
+// takes the suite that is there for what jobs' tokens report.
+func (r *Repository) runSuite(branch, sha string) *checkSuite {
+	s := r.suite(r.g.actions, branch, noSHA, sha)
+	if !slices.ContainsFunc(r.runs, func(o *Run) bool { return o.suite == s }) {
+		return s
+	}
+	own := &checkSuite{repo: r, id: r.g.newID(), app: r.g.actions, branch: branch, sha: sha, before: noSHA, created: r.g.Now()}
+	r.suites = append(r.suites, own)
+	return own
+}
+
 // requestSuites asks each App that may write checks for a suite, as after a push.
 func (r *Repository) requestSuites(by *User, branch, before, sha string) {
 	for _, i := range r.g.installationsOf(r) {
@@ -379,9 +391,12 @@ const (
 	maxOutput      = 65535 // characters of summary and of text
 	maxAnnotations = 50    // in one request
 	maxActions     = 3
-	maxLabel       = 20
-	maxDescription = 40
-	maxIdentifier  = 20
+	// Of an annotation: characters of its title, bytes of its message and details.
+	maxAnnotationTitle = 255
+	maxAnnotationText  = 64 << 10
+	maxLabel           = 20
+	maxDescription     = 40
+	maxIdentifier      = 20
 )
 
 // checkInput is the body of POST and PATCH check-runs.
@@ -416,6 +431,12 @@ func (in checkInput) apply(c *CheckRun) error {
 			return invalid("No more than %d annotations are allowed in one request; %d were supplied.", maxAnnotations, len(o.Annotations))
 		}
 		for _, a := range o.Annotations {
+			switch {
+			case utf8.RuneCountInString(a.Title) > maxAnnotationTitle, len(a.Message) > maxAnnotationText, len(a.Details) > maxAnnotationText:
+				return invalid("annotation on %q is too long", a.Path)
+			case (a.StartCol != 0 || a.EndCol != 0) && a.StartLine != a.EndLine:
+				return invalid("annotation on %q has columns on several lines", a.Path)
+			}
 			if a.Path == "" || a.Message == "" || a.StartLine < 1 || a.EndLine < a.StartLine || !slices.Contains([]string{"notice", "warning", "failure"}, a.Level) {
 				return invalid("annotation on %q is not valid", a.Path)
 			}

@@ -18,6 +18,9 @@ import (
 // keptFor is how long the delivery log goes back.
 const keptFor = 3 * 24 * time.Hour
 
+// maxPayload is the longest payload that is sent.
+const maxPayload = 25 << 20
+
 // message is what is delivered; each attempt is a Delivery.
 type message struct {
 	guid    string
@@ -147,6 +150,9 @@ func (a *App) Deliveries() []Delivered {
 // queue writes down a first attempt and queues it as its fate says.
 func (g *GitHub) queue(m *message, body []byte) {
 	a := m.app
+	if len(body) > maxPayload {
+		return // never sent, and no log shows it
+	}
 	number := a.emitted
 	a.emitted++
 	var f Fate

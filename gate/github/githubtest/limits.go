@@ -18,18 +18,20 @@ type Limits struct {
 	PointsPerMinute int
 	// ContentPerMinute limits what people see: reviews, comments, … GitHub's: 80.
 	ContentPerMinute int
+	// ContentPerHour limits the same for an hour. GitHub's: 500.
+	ContentPerHour int
 	// Concurrent is how many requests may be under way at once. GitHub's: 100.
 	Concurrent int
 }
 
 // NoLimits switches all limits off, for tests that run in no time.
-func NoLimits() Limits { return Limits{-1, -1, -1, -1} }
+func NoLimits() Limits { return Limits{-1, -1, -1, -1, -1} }
 
 func (l Limits) withDefaults() Limits {
 	for _, f := range []struct {
 		field *int
 		value int
-	}{{&l.PerHour, 5000}, {&l.PointsPerMinute, 900}, {&l.ContentPerMinute, 80}, {&l.Concurrent, 100}} {
+	}{{&l.PerHour, 5000}, {&l.PointsPerMinute, 900}, {&l.ContentPerMinute, 80}, {&l.ContentPerHour, 500}, {&l.Concurrent, 100}} {
 		if *f.field == 0 {
 			*f.field = f.value
 		}
@@ -96,6 +98,9 @@ func (c *call) limited(bucket string, cost int) *Refusal {
 	}
 	if c.route != nil && c.route.content {
 		if _, wait := g.use("content "+who, time.Minute, l.ContentPerMinute, 1); wait > 0 {
+			return c.secondary(wait)
+		}
+		if _, wait := g.use("content an hour "+who, time.Hour, l.ContentPerHour, 1); wait > 0 {
 			return c.secondary(wait)
 		}
 	}

@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// maxFound is how many runs are listed at most where a filter is given.
+const maxFound = 1000
+
 func actionRoutes() []route {
 	read := needs("actions:read")
 	run := repoPath + "/actions/runs/{run_id}"
@@ -154,7 +157,11 @@ func (c *call) listRuns() (any, error) {
 		}
 		all = append(all, r)
 	}
-	return obj{"total_count": len(all), "workflow_runs": views(pageOf(c, all), c.g.runView)}, nil
+	total := len(all)
+	if c.query("head_sha")+c.query("event")+c.query("branch")+c.query("actor")+c.query("status")+c.query("check_suite_id") != "" {
+		all = all[:min(total, maxFound)]
+	}
+	return obj{"total_count": total, "workflow_runs": views(pageOf(c, all), c.g.runView)}, nil
 }
 
 func (c *call) postPending(run *Run) (any, error) {
