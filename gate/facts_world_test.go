@@ -112,3 +112,30 @@ func TestLabelInOtherLetters(t *testing.T) {
 		t.Errorf("it waits for nobody, and has the labels %q", got)
 	}
 }
+
+// GitHub counts an environment's name in characters, and takes 255 of any kind.
+func TestAnEnvironmentOfManyCharacters(t *testing.T) {
+	name := strings.Repeat("本番", 120)
+	w := newWorld(t, strings.Replace(deployPolicy, "  production:\n    gate: human\n", "  production:\n    gate: human\n    deployments: ["+name+"]\n", 1))
+	_, err := w.repo.Environment(name).EnableRule(w.app)
+	must(t, err)
+	d := w.deploy(name)
+	d.want("waiting", "")
+	d.click(w.rose, "approve")
+	d.want("in_progress", "approved")
+}
+
+// Whoever started a run may have deleted their account since: GitHub names nobody then.
+func TestARunOfNobody(t *testing.T) {
+	w := deploys(t, deployPolicy)
+	w.alice.Delete()
+	d := w.deploy("production")
+	d.click(w.rose, "approve")
+	d.want("waiting", "", "SP320")
+	if !strings.Contains(d.text(), "started by an account that GitHub does not name") {
+		t.Errorf("who started it:\n%s", d.text())
+	}
+	d.click(w.carol, "approve")
+	d.click(w.bob, "approve")
+	d.want("in_progress", "approved")
+}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/bmatcuk/doublestar/v4"
 
@@ -725,7 +726,7 @@ func checkName(s string) error {
 // environment it covers, unless deployments says otherwise, and so no pattern.
 func checkEnvironmentName(s string) error {
 	switch {
-	case len(s) > 255:
+	case utf8.RuneCountInString(s) > 255:
 		return errors.New("a name has 255 characters at most")
 	case strings.ContainsAny(s, meta+"!"):
 		return errors.New(`a name is no pattern: give it a plain name and put the pattern under "deployments"`)
@@ -737,7 +738,7 @@ func checkEnvironmentName(s string) error {
 // tags, trailers). prefix is the ref prefix that does not belong there.
 func checkNamePattern(s, prefix string) error {
 	switch {
-	case len(s) > 255:
+	case utf8.RuneCountInString(s) > 255:
 		return errors.New("a pattern has 255 characters at most")
 	case prefix != "" && strings.HasPrefix(s, "refs/"):
 		return fmt.Errorf("write it without %q", prefix)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -20,8 +21,9 @@ import (
 // that does is read as "everything at that commit".
 const (
 	maxPulls      = 100
-	maxJobs       = 256 // a matrix has at most 256
-	maxText       = 255 // names: environments, repositories, refs, identifiers
+	maxJobs       = 256          // a matrix has at most 256
+	maxText       = 255          // names: environments, repositories, refs, identifiers
+	maxCheck      = maxText + 32 // the name of a check has an environment's in it
 	maxInputsSize = 64 << 10
 )
 
@@ -120,7 +122,12 @@ func (d *delivery) own() bool {
 	return d.cfg.Bot != 0 && d.envelope.Sender.ID == d.cfg.Bot
 }
 
-func short(s string) bool { return len(s) <= maxText && !strings.ContainsAny(s, "\x00\r\n") }
+func short(s string) bool { return shorter(s, maxText) }
+
+// shorter reports whether a name has at most n characters, as GitHub counts them.
+func shorter(s string, n int) bool {
+	return utf8.RuneCountInString(s) <= n && !strings.ContainsAny(s, "\x00\r\n")
+}
 
 // into decodes the body and takes over its envelope. Members that nobody asks for
 // are left alone: GitHub adds some without notice.
@@ -307,7 +314,7 @@ func (d *delivery) checkRun() error {
 		if !own {
 			return nil // somebody else's button
 		}
-		if p.Requested.Identifier == "" || !short(p.Requested.Identifier) || !short(p.Check.Name) || !short(p.Check.ExternalID) || d.envelope.Sender.ID == 0 {
+		if p.Requested.Identifier == "" || !short(p.Requested.Identifier) || !shorter(p.Check.Name, maxCheck) || !short(p.Check.ExternalID) || d.envelope.Sender.ID == 0 {
 			return errors.New("a click without its button or its sender")
 		}
 		if err := d.fact(rules.FactClick, rules.WorkKey{Kind: rules.WorkHead, Repository: d.Delivery.Repository, SHA: p.Check.SHA}, rules.Click{
@@ -329,7 +336,7 @@ func (d *delivery) checkRun() error {
 		if own {
 			return nil // our own doing
 		}
-		if short(p.Check.Name) {
+		if shorter(p.Check.Name, maxCheck) {
 			d.check = &Check{Repository: d.Delivery.Repository, SHA: p.Check.SHA, Name: p.Check.Name}
 		}
 	}
