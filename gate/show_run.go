@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -90,7 +91,7 @@ func linesOf(r *rangeData, commits []rules.Brought) []line {
 func (x *deployDoor) shows(h *heldData, d *rules.Deployment, policies rules.Policies, out rules.Decision) {
 	s := &h.Shown
 	s.Ref, s.SHA, s.Event, s.URL, s.Branch = d.Ref, d.SHA, d.Event, x.f.run.URL, h.On
-	s.By = string(d.Dispatcher.Login)
+	s.By = cmp.Or(string(d.Dispatcher.Login), "an account that GitHub does not name")
 	if d.Rerunner.Known() && d.Rerunner != d.Dispatcher {
 		s.By += ", run again by " + string(d.Rerunner.Login)
 	}
