@@ -18,6 +18,9 @@ import (
 // errTooLong means that a list did not end.
 var errTooLong = errors.New("GitHub's list is longer than anything that is read")
 
+// errSlow is what GitHub says of a query too where it took longer than 10 s.
+var errSlow = errors.New("GitHub did not finish a query")
+
 // graphQLError is an answer with errors in it: no fact.
 type graphQLError struct {
 	Errors []struct {
@@ -110,6 +113,9 @@ func (r *Repository) query(ctx context.Context, query string, variables map[stri
 		return c.understand(ctx, err)
 	}
 	defer answer.Body.Close()
+	if answer.StatusCode == http.StatusBadGateway || answer.StatusCode == http.StatusGatewayTimeout {
+		return fmt.Errorf("%w: %s", errSlow, answer.Status)
+	}
 	if answer.StatusCode != http.StatusOK {
 		return status(answer.StatusCode, "a query", fmt.Errorf("GitHub answered a query with %s", answer.Status))
 	}

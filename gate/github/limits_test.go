@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/gate/github"
+	"github.com/sallyport/sallyport/gate/github/githubtest"
 	"github.com/sallyport/sallyport/rules"
 )
 
@@ -30,5 +31,18 @@ func TestLongAnnotations(t *testing.T) {
 	must(t, err)
 	if a := w.repo.CheckRun(p.Head(), "sallyport").See().Annotations; len(a) != 1 || !strings.HasSuffix(a[0].Title, "ü…") || !strings.HasSuffix(a[0].Message, "語…") {
 		t.Errorf("annotations %+v", a)
+	}
+}
+
+// GitHub ends a query that takes too long. What may have made it long is asked by REST.
+func TestAQueryThatTakesTooLong(t *testing.T) {
+	w := newWorld(t)
+	p := w.open(w.agent, "feature")
+	w.g.Fail(githubtest.Fault{Kind: githubtest.ServerError, Path: "/graphql", Times: -1, When: func(q githubtest.Request) bool { return strings.Contains(string(q.Body), "checkSuites") }})
+	w.repo.AddCheck(w.g.Actions(), p.Head(), "build", "success")
+	got, err := w.orders.Pull(t.Context(), p.Number)
+	must(t, err)
+	if len(got.CheckRuns) != 1 || got.CheckRuns[0].Name != "build" {
+		t.Errorf("checks %+v", got.CheckRuns)
 	}
 }

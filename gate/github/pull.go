@@ -116,6 +116,11 @@ func (r *Repository) Pull(ctx context.Context, number int) (*Pull, error) {
 		checks = false
 		err = r.query(ctx, withChecks(false), v, &data)
 	}
+	if checks && errors.Is(err, errSlow) {
+		// Of a commit with many checks they may be what takes so long.
+		checks = false
+		err = r.query(ctx, withChecks(false), v, &data)
+	}
 	if err != nil {
 		return nil, err
 	}
