@@ -204,6 +204,9 @@ func (j *Job) enter() {
 		return
 	}
 	j.check.status, j.waitedFrom = "waiting", r.g.Now()
+	// Where a job waits GitHub has been seen to send queued twice, the second time with
+	// the status waiting.
+	j.event("queued")
 	j.event("waiting")
 	if j.deployment != nil {
 		j.deployment.setStatus(r.g.actions.bot, "waiting")
