@@ -27,6 +27,22 @@ func TestAPushIsSeenAlthoughGitHubLags(t *testing.T) {
 	w.want(p, "action_required")
 }
 
+// Nor is a review, given or taken back.
+func TestAReviewIsSeenAlthoughGitHubLags(t *testing.T) {
+	w := newWorld(t, policyText)
+	p := w.open(w.alice, "feature", map[string]string{"main.go": "package main\n"})
+	w.settle()
+	w.lags(2)
+	id, err := p.Approve(w.bob, "")
+	must(t, err)
+	w.settle()
+	w.want(p, "success")
+	w.lags(2)
+	must(t, p.Dismiss(w.dave, id, "no"))
+	w.settle()
+	w.want(p, "action_required")
+}
+
 // One that was opened is not forgotten because GitHub does not show it yet, and one that
 // is not there is not asked for forever.
 func TestAPullRequestIsSeenAlthoughGitHubLags(t *testing.T) {

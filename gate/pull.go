@@ -136,7 +136,7 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 	case p.Change.Repository.ID != at.id:
 		return g.moved(ctx, at, p.Change.Repository.ID)
 	}
-	behind, err := g.behind(ctx, work.Key, p.Change.Head.SHA)
+	behind, err := g.behind(ctx, work.Key, &p.Change)
 	if err != nil {
 		return err
 	}
@@ -273,36 +273,53 @@ func (g *Gate) markLeft(tx *store.Tx, at *place, head rules.SHA, others []pullDa
 	return tx.Mark(g.markAt(at, headKey(at.id, head), rules.PriorityHousekeeping), g.cfg.Now())
 }
 
-// pushLag is for how long what GitHub shows of a pull request may be older than the push
-// that its event told of.
-const pushLag = 30 * time.Second
+// pullLag is for how long what GitHub shows of a pull request may be older than what an
+// event told of.
+const pullLag = 30 * time.Second
 
-// behind is after how long to read a pull request again whose head a push has just
-// replaced, by its event; 0 if the head is none of those. Nothing is judged by what
-// GitHub shows then: no other event need follow, and the new head would have no check.
-func (g *Gate) behind(ctx context.Context, key rules.WorkKey, head rules.SHA) (time.Duration, error) {
-	facts, err := g.cfg.Store.FactsOf(ctx, key, rules.FactPush)
+// behind is after how long to read a pull request again that is shown as it was before
+// what an event told of: before a push, or a review; 0 if it is not. Nothing is judged by
+// what GitHub shows then: no other event need follow, and the new head would have no
+// check, the approval no effect.
+func (g *Gate) behind(ctx context.Context, key rules.WorkKey, c *rules.Change) (time.Duration, error) {
+	pushes, err := g.cfg.Store.FactsOf(ctx, key, rules.FactPush)
 	if err != nil {
 		return 0, err
 	}
-	var replaced, made time.Time
-	for _, f := range facts {
+	var told, made time.Time // of what is not shown, and of the head that is
+	for _, f := range pushes {
 		var p rules.Push
 		if err := json.Unmarshal(f.Payload, &p); err != nil {
 			return 0, fmt.Errorf("reading a stored push: %w", err)
 		}
-		if p.Before == head && f.ReceivedAt.After(replaced) {
-			replaced = f.ReceivedAt
+		if p.Before == c.Head.SHA && f.ReceivedAt.After(told) {
+			told = f.ReceivedAt
 		}
-		if p.After == head && f.ReceivedAt.After(made) {
+		if p.After == c.Head.SHA && f.ReceivedAt.After(made) {
 			made = f.ReceivedAt
 		}
 	}
-	age := g.cfg.Now().Sub(replaced)
-	if !head.Valid() {
-		return 0, nil
+	if !c.Head.SHA.Valid() || !made.Before(told) {
+		told = time.Time{}
 	}
-	if replaced.IsZero() || !made.Before(replaced) || age < 0 || age > pushLag {
+	reviews, err := g.cfg.Store.FactsOf(ctx, key, rules.FactReview)
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range reviews {
+		var seen rules.ReviewSeen
+		if err := json.Unmarshal(f.Payload, &seen); err != nil {
+			return 0, fmt.Errorf("reading a stored review: %w", err)
+		}
+		shown := slices.ContainsFunc(c.Reviews, func(r rules.Review) bool {
+			return r.ID == seen.ID && (!seen.Dismissed || r.State == rules.ReviewDismissed)
+		})
+		if !shown && f.ReceivedAt.After(told) {
+			told = f.ReceivedAt
+		}
+	}
+	age := g.cfg.Now().Sub(told)
+	if told.IsZero() || age < 0 || age > pullLag {
 		return 0, nil
 	}
 	return max(age, time.Second), nil

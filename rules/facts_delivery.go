@@ -172,6 +172,9 @@ const (
 	FactDispatch FactKind = "dispatch"
 	// FactRerequest is somebody's wish for a new check run of ours: a [Rerequest].
 	FactRerequest FactKind = "rerequest"
+	// FactReview is that a review of a pull request was given or taken back: a
+	// [ReviewSeen]. It counts for nothing but that GitHub should show it.
+	FactReview FactKind = "review"
 )
 
 // EventFact is a fact that exists only in an event. It is what the event said:
@@ -223,6 +226,13 @@ type Rerequest struct {
 	SHA    SHA    `json:"sha"`
 	Name   string `json:"name,omitzero"`
 	Sender Actor  `json:"sender"`
+}
+
+// ReviewSeen is a review as an event named it.
+type ReviewSeen struct {
+	ID ReviewID `json:"id"`
+	// Dismissed says that it was taken back.
+	Dismissed bool `json:"dismissed,omitzero"`
 }
 
 // DeploymentReview is a word that somebody gave on GitHub on the held jobs of a

@@ -265,7 +265,8 @@ func (d *delivery) review() error {
 		envelope
 
 		Review *struct {
-			State string `json:"state"`
+			ID    rules.ReviewID `json:"id"`
+			State string         `json:"state"`
 		} `json:"review"`
 		Pull *struct {
 			Number int64 `json:"number"`
@@ -282,6 +283,11 @@ func (d *delivery) review() error {
 	}
 	if d.own() {
 		return nil
+	}
+	if key := d.key(rules.WorkPullRequest, p.Pull.Number); p.Review.ID > 0 && key.Valid() == nil {
+		if err := d.fact(rules.FactReview, key, rules.ReviewSeen{ID: p.Review.ID, Dismissed: d.Delivery.Action == "dismissed"}); err != nil {
+			return err
+		}
 	}
 	return d.mark(d.key(rules.WorkPullRequest, p.Pull.Number))
 }
