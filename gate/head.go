@@ -26,6 +26,8 @@ type headData struct {
 	// Rerequest is the newest wish for a new check run that was fulfilled.
 	Rerequest int64  `json:"rerequest,omitzero"`
 	ID        string `json:"id,omitzero"`
+	// Looks counts the looks for a merge group that found none in the queue.
+	Looks int `json:"looks,omitzero"`
 	// None says that GitHub showed no open pull request there: until one is judged
 	// there, nothing waits for its checks.
 	None bool `json:"none,omitzero"`

@@ -72,3 +72,18 @@ func (w *world) asked(text string) (n int) {
 	}
 	return n
 }
+
+// Nor is a merge group: no event comes again for it, and its queue waits for its check.
+func TestAMergeGroupIsSeenAlthoughGitHubLags(t *testing.T) {
+	w := newWorld(t, noMerge)
+	w.repo.AddRuleset(githubtest.Ruleset{Branches: []string{"main"}, MergeQueue: true})
+	p := w.docs(map[string]string{"docs/a.md": "x\n"})
+	w.settle()
+	w.want(p, "success")
+	w.repo.QueueLags(3)
+	must(t, p.Enqueue(w.dave))
+	w.settle()
+	if !p.See().Merged {
+		t.Errorf("it is not merged: %s, groups %v", w.dump(p), w.repo.QueueHeads("main"))
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/gate/github"
 	"github.com/sallyport/sallyport/gate/store"
@@ -36,8 +37,7 @@ func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
 	}
 	members := membersOf(entries, work.Key.SHA)
 	if members == nil {
-		// The group is gone: another one was made, or it was merged.
-		return g.cfg.Store.Done(ctx, work.Key, work.Lease)
+		return g.noGroup(ctx, at, work)
 	}
 	var ds []rules.Decision
 	var pulls []pullData
@@ -99,6 +99,37 @@ func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
 		},
 	}
 	return t.run(ctx)
+}
+
+// maxNoGroup is how often a group is looked for whose branch is there: 4 minutes.
+const maxNoGroup = 7
+
+// noGroup ends work on a group that the queue does not have: another one was made, or it
+// was merged. The queue may also not show it yet when its event comes: as long as its
+// branch is there it is looked for again, since a queue waits for its checks and no other
+// event comes.
+func (g *Gate) noGroup(ctx context.Context, at *place, work store.Work) error {
+	var data headData
+	if err := g.subject(ctx, work.Key, &data); err != nil {
+		return err
+	}
+	head, err := at.Head(ctx, strings.TrimPrefix(work.Key.Ref, "refs/heads/"))
+	if err != nil && !errors.Is(err, github.ErrNotFound) {
+		return fmt.Errorf("reading the branch of a merge group: %w", err)
+	}
+	early := err != nil && data.Looks < 2 // its branch may not be shown yet either
+	if head != work.Key.SHA && !early || data.Check != 0 || data.Looks >= maxNoGroup {
+		return g.cfg.Store.Done(ctx, work.Key, work.Lease)
+	}
+	data.Looks++
+	return g.finish(ctx, work, func(tx *store.Tx) error {
+		m := g.markAt(at, work.Key, work.Priority)
+		m.Due = g.cfg.Now().Add(time.Second << data.Looks)
+		if err := tx.Mark(m, g.cfg.Now()); err != nil {
+			return err
+		}
+		return g.setSubject(tx, work.Key, "", false, data)
+	})
 }
 
 // member judges a pull request of a group anew: it is about to be merged, and an event

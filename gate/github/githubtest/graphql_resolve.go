@@ -170,8 +170,19 @@ func (x *gqlRun) queue(r *Repository, branch string) *gqlObject {
 		return nil
 	}
 	return &gqlObject{"MergeQueue", gqlFields{
-		"id":      value(nodeID("MergeQueue "+branch, r.ID)),
-		"entries": connection("MergeQueueEntryConnection", r.queues[branch], x.entry),
+		"id": value(nodeID("MergeQueue "+branch, r.ID)),
+		"entries": func(args map[string]any) (any, error) {
+			entry := x.entry
+			if r.queueLag > 0 {
+				r.queueLag--
+				entry = func(e *queueEntry) *gqlObject {
+					o := x.entry(e)
+					o.fields["headCommit"] = value((*gqlObject)(nil))
+					return o
+				}
+			}
+			return connection("MergeQueueEntryConnection", r.queues[branch], entry)(args)
+		},
 	}}
 }
 

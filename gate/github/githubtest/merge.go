@@ -344,6 +344,14 @@ func (r *Repository) advanceQueues() {
 	}
 }
 
+// QueueLags has the next n reads of the repository's merge queues show their entries
+// without the commits of groups, as where GitHub shows less than its event told of.
+func (r *Repository) QueueLags(n int) {
+	r.g.mu.Lock()
+	defer r.g.mu.Unlock()
+	r.queueLag = n
+}
+
 // QueueHeads are the head commits of a branch's merge groups, front first.
 func (r *Repository) QueueHeads(branch string) []string {
 	r.g.mu.Lock()

@@ -45,6 +45,7 @@ type Repository struct {
 	queues         map[string][]*queueEntry
 	codeowners     []obj            // codeowners/errors
 	brought        map[string]*Pull // commit on a base branch → the pull request that brought it
+	queueLag       int              // how many reads of merge queues show no groups yet
 	truncate       int              // of recursive trees; 0 is the limit of GitHub
 	methods        map[string]bool
 }
