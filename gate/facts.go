@@ -35,6 +35,9 @@ type readings struct {
 	LastPusher rules.Actor   `json:"last_pusher,omitzero"`
 	Pushers    []rules.Actor `json:"pushers,omitzero"`
 	Asked      bool          `json:"asked,omitzero"`
+	// Asks counts how often it was read before who made the head was on record.
+	Asks int  `json:"asks,omitzero"`
+	asks bool // in this look
 	// Workflows are the workflow files of jobs, by the id of job and check run. One
 	// that is no job is there with "".
 	Workflows map[rules.CheckRunID]string `json:"workflows,omitzero"`
@@ -59,6 +62,7 @@ func (g *Gate) judge(ctx context.Context, at *place, policies rules.Policies, p 
 	if r.Base != c.Base.Ref || c.Now.Sub(r.ReadAt) > protectionLife || c.Now.Before(r.ReadAt) {
 		r.Base, r.Protection, r.ReadAt = c.Base.Ref, nil, time.Time{}
 	}
+	r.asks = false
 	if err := g.pushers(ctx, at, c, r); err != nil {
 		return rules.Decision{}, err
 	}
@@ -95,7 +99,7 @@ func (g *Gate) judge(ctx context.Context, at *place, policies rules.Policies, p 
 				return d, fmt.Errorf("reading what %q requires: %w", c.Base.Ref, err)
 			}
 			r.Protection, r.ReadAt = &protection, c.Now
-		case d.Verdict == rules.VerdictAllow && !r.Asked && hasActivity(at, c):
+		case d.Verdict == rules.VerdictAllow && r.ask(at, c):
 			// Deliveries tell of pushes since the pull request is known, and whoever has
 			// the webhook's secret can make them up: nothing opens on their word alone.
 			if err := askPushers(ctx, at, c, r); err != nil {
@@ -158,7 +162,7 @@ func (g *Gate) pushers(ctx context.Context, at *place, c *rules.Change, r *readi
 			add(p)
 		}
 	}
-	if len(last) == 0 && !r.Asked && hasActivity(at, c) {
+	if len(last) == 0 && r.ask(at, c) {
 		if err := askPushers(ctx, at, c, r); err != nil {
 			return err
 		}
@@ -200,8 +204,28 @@ func askPushers(ctx context.Context, at *place, c *rules.Change, r *readings) er
 	if err != nil {
 		return fmt.Errorf("reading who pushed to %q: %w", c.Head.Ref, err)
 	}
-	r.Asked, r.LastPusher, r.Pushers = true, who, all
+	// The record may lag behind the push: then it is read again in a later look.
+	r.asks = true
+	r.Asks++
+	r.Asked, r.LastPusher, r.Pushers = who.Known() || r.Asks >= maxAsks, who, all
 	return nil
+}
+
+// maxAsks is how often a branch's activity is read for who made its head.
+const maxAsks = 4
+
+// ask reports whether the activity is still to be read in this look.
+func (r *readings) ask(at *place, c *rules.Change) bool {
+	return !r.Asked && !r.asks && hasActivity(at, c)
+}
+
+// again is after how long to look again although no event will come, for what was not on
+// record yet; 0 is not.
+func (r *readings) again() time.Duration {
+	if r.Asked || r.Asks == 0 {
+		return 0
+	}
+	return time.Second << (2 * r.Asks)
 }
 
 // asksMembers reports whether somebody gave an opinion that a team's members may

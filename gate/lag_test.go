@@ -87,3 +87,16 @@ func TestAMergeGroupIsSeenAlthoughGitHubLags(t *testing.T) {
 		t.Errorf("it is not merged: %s, groups %v", w.dump(p), w.repo.QueueHeads("main"))
 	}
 }
+
+// Who pushed may come by no event, and GitHub's record of it lag behind the push.
+func TestAPusherIsSeenAlthoughGitHubLags(t *testing.T) {
+	w := newWorld(t, noMerge)
+	w.app.Fate(func(e githubtest.Event) githubtest.Fate { return githubtest.Fate{Vanish: e.Event == "push"} })
+	w.repo.ActivityLags(2)
+	p := w.docs(map[string]string{"docs/a.md": "x\n"})
+	w.settle()
+	w.want(p, "success")
+	if w.approvals(p) != 1 {
+		t.Errorf("it is not approved: %s", w.dump(p))
+	}
+}

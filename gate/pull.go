@@ -180,6 +180,9 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 	}
 	data.forgive(g.cfg.Now())
 	pl := planPull(p, &data, head)
+	if left := data.Readings.again(); left > 0 && data.Decision.Verdict != rules.VerdictAllow && (pl.again == 0 || left < pl.again) {
+		pl.again = left
+	}
 	if left := expires(policies, data.Decision, &p.Change); left > 0 && (pl.again == 0 || left < pl.again) {
 		pl.again = left
 	}

@@ -45,6 +45,7 @@ type Repository struct {
 	queues         map[string][]*queueEntry
 	codeowners     []obj            // codeowners/errors
 	brought        map[string]*Pull // commit on a base branch → the pull request that brought it
+	activityLag    int              // how many reads of the activity leave out the newest
 	queueLag       int              // how many reads of merge queues show no groups yet
 	truncate       int              // of recursive trees; 0 is the limit of GitHub
 	methods        map[string]bool
@@ -137,6 +138,13 @@ func (r *Repository) Delete(by *User) {
 	for _, i := range r.g.installs {
 		delete(i.repos, r.ID)
 	}
+}
+
+// ActivityLags has the next n reads of the repository's activity leave out the newest.
+func (r *Repository) ActivityLags(n int) {
+	r.g.mu.Lock()
+	defer r.g.mu.Unlock()
+	r.activityLag = n
 }
 
 // Archive makes the repository one that nobody may write to; Archive(by, false) ends that.

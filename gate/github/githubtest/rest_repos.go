@@ -522,10 +522,18 @@ func (c *call) listActivity() (any, error) {
 	}
 	out := []any{}
 	after, all := asID(c.query("after")), c.repo.activity
+	lags := c.repo.activityLag > 0
+	if lags {
+		c.repo.activityLag--
+	}
 	for i := len(all) - 1; i >= 0; i-- {
 		a := all[i]
 		if ref != "" && a.ref != ref || c.query("activity_type") != "" && c.query("activity_type") != a.kind ||
 			c.query("actor") != "" && !strings.EqualFold(c.query("actor"), a.actor.login) || after > 0 && a.id >= after {
+			continue
+		}
+		if lags {
+			lags = false // the newest is not shown yet
 			continue
 		}
 		if len(out) == per {
