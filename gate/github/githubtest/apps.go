@@ -268,8 +268,15 @@ func (i *Installation) change(by *User, r *Repository, in bool) {
 		delete(i.repos, r.ID)
 		action, added, removed = "removed", removed, added
 	}
+	i.selection(action, by, added, removed)
+}
+
+// selection tells which repositories an installation reaches now and before did not, or
+// does not any more.
+func (i *Installation) selection(action string, by *User, added, removed []any) {
+	view := i.app.g.installationView(i)
 	i.app.g.emitTo(i, nil, "installation_repositories", action, by, obj{
-		"installation": i.app.g.installationView(i), "repository_selection": "selected", "repositories_added": added, "repositories_removed": removed, "requester": nil,
+		"installation": view, "repository_selection": view["repository_selection"], "repositories_added": added, "repositories_removed": removed, "requester": nil,
 	})
 }
 

@@ -210,11 +210,19 @@ func (r *Repository) Transfer(by *User, to Owner) {
 	r.g.mu.Lock()
 	defer r.g.mu.Unlock()
 	from, old := r.owner, r.fullName()
+	before := r.g.installationsOf(r)
 	for _, i := range r.g.installs {
 		delete(i.repos, r.ID)
 	}
 	r.owner, r.org = to.ownerParts()
 	r.g.moved(r, old)
+	// Who loses it hears that alone; who gains it, of the transfer too.
+	for _, i := range before {
+		i.selection("removed", by, []any{}, []any{r.shortView()})
+	}
+	for _, i := range r.g.installationsOf(r) {
+		i.selection("added", by, []any{r.shortView()}, []any{})
+	}
 	kind := "user"
 	if from.Type == "Organization" {
 		kind = "organization"

@@ -17,7 +17,7 @@ func pullRoutes() []route {
 	one := repoPath + "/pulls/{pull_number}"
 	return []route{
 		{pattern: "GET " + repoPath + "/pulls", who: byToken, need: read, list: true, query: "state head base sort direction", serve: (*call).listPulls},
-		{pattern: "GET " + one, who: byToken, need: needs("pull_requests:read", "contents:read"), serve: withPull(func(c *call, p *Pull) (any, error) { return c.g.readPullView(p), nil })},
+		{pattern: "GET " + one, who: byToken, need: read, serve: withPull(func(c *call, p *Pull) (any, error) { return c.g.readPullView(p), nil })},
 		{pattern: "GET " + one + "/files", who: byToken, need: read, list: true, serve: withPull(func(c *call, p *Pull) (any, error) {
 			p.refresh()
 			return views(pageOf(c, p.files[:min(len(p.files), maxPullFiles)]), func(f change) obj { return c.repo.changeView(p.headSHA, f) }), nil

@@ -66,7 +66,7 @@ func repoRoutes() []route {
 		{pattern: "GET " + repoPath + "/git/blobs/{file_sha}", who: byToken, need: contents, serve: (*call).getBlob},
 		{pattern: "GET " + repoPath + "/commits", who: byToken, need: contents, list: true, query: "sha path author committer since until", serve: (*call).listCommits},
 		{pattern: "GET " + repoPath + "/commits/{ref}", who: byToken, need: contents, list: true, serve: (*call).getCommit},
-		{pattern: "GET " + repoPath + "/commits/{commit_sha}/pulls", who: byToken, need: needs("pull_requests:read", "contents:read"), list: true, serve: func(c *call) (any, error) {
+		{pattern: "GET " + repoPath + "/commits/{commit_sha}/pulls", who: byToken, need: needs("pull_requests:read"), list: true, serve: func(c *call) (any, error) {
 			sha := c.r.PathValue("commit_sha")
 			if c.repo.git.commits[sha] == nil {
 				return nil, refuse(http.StatusUnprocessableEntity, "No commit found for SHA: %s", sha)
