@@ -35,6 +35,7 @@ func (w *world) works(span time.Duration) {
 func TestARefusedCheckIsTriedLessAndLess(t *testing.T) {
 	w := newWorld(t, policyText)
 	p := w.fix()
+	w.g.Allow("archived")
 	w.repo.Archive(w.carol, true)
 	w.approve(p, w.bob) // GitHub would not take it; it is what makes the check another
 	w.works(40 * time.Second)
@@ -96,6 +97,7 @@ func TestWhatWasRefusedIsDoneLater(t *testing.T) {
 	w := newWorld(t, noMerge)
 	p := w.open(w.agent, "writer/docs", map[string]string{"docs/a.md": "x\n"})
 	w.settle()
+	w.g.Allow("archived")
 	w.repo.Archive(w.carol, true)
 	w.tests(p.Head(), "success")
 	w.works(time.Minute)

@@ -293,30 +293,8 @@ func (r *Repository) Enqueue(ctx context.Context, nodeID string, sha rules.SHA) 
 }
 
 // RequestReviewers asks people and teams (by slug) for a review. GitHub asks nobody where
-// it cannot ask one of them: each is asked alone then, and its refusal of some is the
-// error.
+// it cannot ask one of them.
 func (r *Repository) RequestReviewers(ctx context.Context, number int, users []rules.Login, teams []string) error {
-	err := r.requestReviewers(ctx, number, users, teams)
-	var refused *Refused
-	if !errors.As(err, &refused) || refused.Status != http.StatusUnprocessableEntity || len(users)+len(teams) < 2 {
-		return err
-	}
-	var all []error
-	for i := range users {
-		all = append(all, r.requestReviewers(ctx, number, users[i:i+1], nil))
-	}
-	for i := range teams {
-		all = append(all, r.requestReviewers(ctx, number, nil, teams[i:i+1]))
-	}
-	for _, err := range all {
-		if err != nil && !errors.As(err, &refused) {
-			return err
-		}
-	}
-	return errors.Join(all...)
-}
-
-func (r *Repository) requestReviewers(ctx context.Context, number int, users []rules.Login, teams []string) error {
 	rest, err := r.rest()
 	if err != nil {
 		return err

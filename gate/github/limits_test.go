@@ -1,25 +1,12 @@
 package github_test
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/sallyport/sallyport/gate/github"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
-	"github.com/sallyport/sallyport/rules"
 )
-
-// One reviewer whom GitHub cannot ask keeps it from asking the others.
-func TestReviewersAreAskedAlthoughOneCannotBe(t *testing.T) {
-	w := newWorld(t)
-	p := w.open(w.agent, "feature")
-	outside := w.acme.Team("outside", w.eve)
-	refused(t, "asking some who cannot be asked", w.orders.RequestReviewers(t.Context(), p.Number, []rules.Login{"dave", "nobody"}, []string{outside.Slug(), "sre"}), 422)
-	if got := p.See().Waiting; !slices.Equal(got, []string{"dave", "acme/sre"}) {
-		t.Errorf("%v are asked, want dave and acme/sre", got)
-	}
-}
 
 // A text that is too long for an annotation is cut: GitHub would refuse the check run.
 func TestLongAnnotations(t *testing.T) {

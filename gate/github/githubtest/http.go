@@ -293,9 +293,6 @@ func (c *call) admit() error {
 		c.header.Set("X-Accepted-GitHub-Permissions", strings.ReplaceAll(strings.Join(rt.need, "; "), ":", "="))
 		return refuse(http.StatusForbidden, "Resource not accessible by integration")
 	}
-	if c.repo != nil && c.repo.archived && c.r.Method != http.MethodGet {
-		return refuse(http.StatusForbidden, "Repository was archived so is read-only.")
-	}
 	return nil
 }
 

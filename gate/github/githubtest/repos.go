@@ -191,19 +191,6 @@ func (r *Repository) Rename(by *User, name string) {
 	r.g.emit(r, "repository", "renamed", by, obj{"changes": obj{"repository": obj{"name": obj{"from": from}}}})
 }
 
-// Archive makes the repository read-only, or ends that: every write of anybody is
-// refused while it is.
-func (r *Repository) Archive(by *User, archived bool) {
-	r.g.mu.Lock()
-	defer r.g.mu.Unlock()
-	r.archived = archived
-	action := "unarchived"
-	if archived {
-		action = "archived"
-	}
-	r.g.emit(r, "repository", action, by, obj{})
-}
-
 // Transfer gives the repository to another owner; the old name answers 301, the id
 // stays, installations of the old owner lose it.
 func (r *Repository) Transfer(by *User, to Owner) {
