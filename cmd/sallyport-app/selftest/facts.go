@@ -32,6 +32,7 @@ func Facts() []Known {
 		{ID: "graphql-rollup", Never: "the walk's token reads no commit statuses, which the rollup asks for"},
 		{ID: "graphql-run-id"},
 		{ID: "team-members-query"},
+		{ID: "retarget-timeline", Never: "the walk's pull requests keep their base branch"},
 		{ID: "review-author-can-push"},
 		{ID: "check-not-reopened"},
 		{ID: "graphql-check-deployment"},
