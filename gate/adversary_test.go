@@ -1011,9 +1011,9 @@ func places() []adversary {
 			if on {
 				must(w.t, p.Retarget(w.alice, "side"))
 			}
-			w.clock.Advance(time.Minute)
+			w.clock.Advance(10 * time.Second)
 			w.approve(p, w.bob)
-			w.clock.Advance(time.Minute)
+			w.clock.Advance(10 * time.Second)
 			if on {
 				must(w.t, p.Retarget(w.alice, "main"))
 			}

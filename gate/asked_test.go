@@ -24,7 +24,7 @@ func (w *world) works(span time.Duration) {
 			w.clock.Advance(time.Second)
 			continue
 		}
-		if err := w.next().Reconcile(ctx, work); err != nil {
+		if err := w.gate.Reconcile(ctx, work); err != nil {
 			must(w.t, w.store.Fail(ctx, work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
 		}
 	}
@@ -102,6 +102,7 @@ func TestWhatWasRefusedIsDoneLater(t *testing.T) {
 	w.tests(p.Head(), "success")
 	w.works(time.Minute)
 	w.repo.Archive(w.carol, false)
+	w.warm()
 	w.later(p, time.Minute)
 	if w.approvals(p) != 0 {
 		t.Fatalf("it was not refused often enough to be let be, so this shows nothing: %s", w.dump(p))

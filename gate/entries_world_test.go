@@ -216,6 +216,7 @@ func TestEntriesHangTogether(t *testing.T) {
 			}
 			d.want("completed", "rejected")
 			mend()
+			w.while() // by who did it
 			w.settle()
 			if !slices.ContainsFunc(w.entries(0), func(e recorded) bool { return e.said["outcome"] == "applied before it was recorded" }) {
 				t.Error("nothing was done without a record, so this shows nothing")

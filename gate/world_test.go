@@ -197,6 +197,20 @@ func (w *world) next() *gate.Gate {
 	return append([]*gate.Gate{w.gate}, w.peers...)[w.turn%(len(w.peers)+1)]
 }
 
+// warm has every replica look at the repository, so that it has its tokens: what an App
+// asks for them with is signed by the real clock, of which GitHub's must not be far ahead.
+func (w *world) warm() {
+	w.t.Helper()
+	for _, g := range append([]*gate.Gate{w.gate}, w.peers...) {
+		w.settle()
+		must(w.t, w.store.Mark(w.t.Context(), w.clock.Now(), rules.Mark{Key: rules.WorkKey{Kind: rules.WorkRepository, Repository: rules.RepositoryID(w.repo.ID)}}))
+		work, err := w.store.Take(w.t.Context(), "test", w.clock.Now(), time.Minute)
+		must(w.t, err)
+		must(w.t, g.Reconcile(w.t.Context(), work))
+	}
+	w.settle()
+}
+
 // settle does all work there is until no event and no work is left. The clock goes
 // on for what waits a moment.
 func (w *world) settle() {
