@@ -2,9 +2,12 @@ package gate_test
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/gate/github/githubtest"
+	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/rules"
 )
 
@@ -98,5 +101,29 @@ func TestAPusherIsSeenAlthoughGitHubLags(t *testing.T) {
 	w.want(p, "success")
 	if w.approvals(p) != 1 {
 		t.Errorf("it is not approved: %s", w.dump(p))
+	}
+}
+
+// Whoever has GitHub tell of one review after the other that it never shows, as of an
+// account that it hides, cannot keep an approval of ours from being taken back.
+func TestReviewsThatAreNeverShownDelayLittle(t *testing.T) {
+	w := newWorld(t, noMerge)
+	p := w.docs(map[string]string{"docs/a.md": "x\n"})
+	w.settle()
+	if w.approvals(p) != 1 {
+		t.Fatalf("it is not approved, so this shows nothing: %s", w.dump(p))
+	}
+	key := rules.WorkKey{Kind: rules.WorkPullRequest, Repository: rules.RepositoryID(w.repo.ID), Number: int64(p.Number)}
+	w.tests(p.Head(), "failure")
+	for i := range 40 { // a second each
+		payload := fmt.Sprintf(`{"id":%d}`, 900_000+i)
+		must(t, w.store.Update(t.Context(), func(tx *store.Tx) error {
+			f := rules.EventFact{Kind: rules.FactReview, Key: payload, Subject: key, Repository: key.Repository, Event: "pull_request_review", Payload: []byte(payload)}
+			return tx.AddFact(f, w.clock.Now())
+		}))
+		w.works(time.Second)
+	}
+	if n := w.approvals(p); n != 0 {
+		t.Errorf("%d approvals of ours stand although a check is red: %s", n, w.dump(p))
 	}
 }

@@ -51,6 +51,9 @@ type pullData struct {
 	RefusedAt time.Time      `json:"refused_at,omitzero"`
 	// Unseen counts the looks that found none, before the first that found one.
 	Unseen int `json:"unseen,omitzero"`
+	// Behind is since when nothing is judged, for GitHub shows it as it was before an
+	// event.
+	Behind time.Time `json:"behind,omitzero"`
 	// Looks counts the looks that waited for GitHub to find the pull request
 	// mergeable.
 	Looks int `json:"looks,omitzero"`
@@ -140,15 +143,22 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 	if err != nil {
 		return err
 	}
-	if behind > 0 {
+	if old.Behind.IsZero() {
+		old.Behind = g.cfg.Now()
+	}
+	// Not for ever, whatever is told: what has to be taken back would wait as well.
+	if behind > 0 && g.cfg.Now().Sub(old.Behind) <= pullLag {
 		return g.finish(ctx, work, func(tx *store.Tx) error {
 			m := g.markAt(at, work.Key, work.Priority)
 			m.Due = g.cfg.Now().Add(behind)
-			return tx.Mark(m, g.cfg.Now())
+			if err := tx.Mark(m, g.cfg.Now()); err != nil {
+				return err
+			}
+			return g.setSubject(tx, work.Key, old.Head, old.State == "open", old)
 		})
 	}
 	data := old
-	data.Unseen = 0
+	data.Unseen, data.Behind = 0, time.Time{}
 	data.Number, data.State, data.Base, data.MergeCommit, data.Read = int(work.Key.Number), p.State, p.Change.Base.Ref, p.MergeCommit, p.Change.Now
 	if p.State != "open" {
 		others, err := g.othersAt(ctx, at.id, old.Head, data.Number)
