@@ -248,7 +248,8 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request) (answer, *refu
 	if len(d.Marks)+len(d.Facts) == 0 {
 		return out, nil
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	// It is whole and signed: whoever sent it may go, and it is stored all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeTimeout)
 	defer cancel()
 	known, err := h.cfg.Store.Accept(ctx, d)
 	if err != nil {

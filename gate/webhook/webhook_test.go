@@ -282,6 +282,28 @@ func TestStoreDown(t *testing.T) {
 	}
 }
 
+// A delivery that is whole and signed is stored although whoever sent it has gone, and
+// not for ever.
+func TestSenderGone(t *testing.T) {
+	gone, cancel := context.WithCancel(t.Context())
+	m := storing(func(ctx context.Context, _ rules.Delivery) (bool, error) {
+		cancel()
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("storing has no end")
+		}
+		return false, ctx.Err()
+	})
+	r := request("pull_request", opened).WithContext(gone)
+	if w := serve(newHandler(t, m), r); w.Code != http.StatusAccepted {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// storing is a store that is its Accept.
+type storing func(context.Context, rules.Delivery) (bool, error)
+
+func (s storing) Accept(ctx context.Context, d rules.Delivery) (bool, error) { return s(ctx, d) }
+
 func TestIrrelevantStoresNothing(t *testing.T) {
 	for event, body := range map[string]string{
 		"ping":                     `{"zen":"Keep it logically awesome.","hook_id":1}`,
