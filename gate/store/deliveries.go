@@ -119,14 +119,20 @@ func (t *Tx) addFact(f rules.EventFact, delivery string, now time.Time) error {
 	if f.Subject != (rules.WorkKey{}) {
 		subject = f.Subject.String()
 	}
-	if err := t.later(`INSERT INTO facts (kind, key, subject, repository, event, action, sender, payload, received_at)
+	n, err := t.later(`INSERT INTO facts (kind, key, subject, repository, event, action, sender, payload, received_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-		string(f.Kind), f.Key, subject, int64(f.Repository), f.Event, f.Action, int64(f.Sender), []byte(f.Payload), stamp(now)); err != nil {
+		string(f.Kind), f.Key, subject, int64(f.Repository), f.Event, f.Action, int64(f.Sender), []byte(f.Payload), stamp(now))
+	switch {
+	case err != nil:
+		return err
+	case n == 1: // it is new, which only SQLite knows at once, and need not be looked for
+		_, err = t.later("INSERT INTO fact_deliveries (fact, delivery) VALUES (last_insert_rowid(), ?)", delivery)
 		return err
 	}
-	return t.later(`INSERT INTO fact_deliveries (fact, delivery)
+	_, err = t.later(`INSERT INTO fact_deliveries (fact, delivery)
 		SELECT id, ? FROM facts WHERE kind = ? AND key = ? AND (SELECT count(*) FROM fact_deliveries WHERE fact = id) < ?
 		ON CONFLICT DO NOTHING`, delivery, string(f.Kind), f.Key, maxFactDeliveries)
+	return err
 }
 
 const factColumns = "id, kind, key, subject, repository, event, action, sender, payload, received_at, confirmed"

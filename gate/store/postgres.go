@@ -265,12 +265,12 @@ func (x *postgresSession) change(text string, args ...any) (int64, error) {
 	return tag.RowsAffected(), err
 }
 
-func (x *postgresSession) later(text string, args ...any) error {
+func (x *postgresSession) later(text string, args ...any) (int64, error) {
 	wired, err := wire(args)
 	if err == nil {
 		x.pending = append(x.pending, statement{x.text(text), wired})
 	}
-	return err
+	return unknown, err
 }
 
 // ahead sends the statements that jobs begin with in one round trip.

@@ -176,9 +176,8 @@ func (x *sqliteSession) change(text string, args ...any) (int64, error) {
 	return result.RowsAffected()
 }
 
-func (x *sqliteSession) later(text string, args ...any) error {
-	_, err := x.change(text, args...)
-	return err
+func (x *sqliteSession) later(text string, args ...any) (int64, error) {
+	return x.change(text, args...)
 }
 
 // ahead does nothing: there are no round trips.

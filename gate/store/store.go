@@ -19,6 +19,9 @@ const (
 	MaxGroup = 128
 
 	queueLength = 2 * MaxGroup
+
+	// unknown is how many rows a statement changed that was not run yet.
+	unknown = -1
 )
 
 // ErrAlready means that something which may happen once has happened.
@@ -89,8 +92,8 @@ type session interface {
 	// change runs a statement and returns how many rows it changed.
 	change(text string, args ...any) (int64, error)
 	// later runs a statement before the next one, or before the commit: an error may
-	// come only then.
-	later(text string, args ...any) error
+	// come only then. It returns how many rows it changed, or unknown.
+	later(text string, args ...any) (int64, error)
 	// ahead runs the statements that jobs begin with before the jobs are run, where
 	// that saves round trips.
 	ahead(group []*job) error

@@ -73,7 +73,7 @@ func (t *Tx) Mark(m rules.Mark, now time.Time) error {
 	if due.IsZero() {
 		due = now
 	}
-	return t.later(`INSERT INTO work (key, repository, priority, due_at, installation, full_name, marked_at)
+	_, err := t.later(`INSERT INTO work (key, repository, priority, due_at, installation, full_name, marked_at)
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 		ON CONFLICT (key) DO UPDATE SET
 			generation = work.generation + 1,
@@ -90,6 +90,7 @@ func (t *Tx) Mark(m rules.Mark, now time.Time) error {
 			marked_at = excluded.marked_at`,
 		m.Key.String(), int64(m.Key.Repository), int(m.Priority), max(1, stamp(due)), int64(m.Installation), m.FullName, stamp(now),
 		int(rules.PriorityHousekeeping), int(rules.PriorityAsked))
+	return err
 }
 
 // Mark is [Tx.Mark] for any number of marks in a transaction of its own.

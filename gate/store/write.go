@@ -247,17 +247,19 @@ func (t *Tx) first() (int64, error) {
 }
 
 // later runs a statement of which nothing but an error is to be known. Where an error
-// fails everybody all the same it may come later, and saves a round trip.
-func (t *Tx) later(text string, args ...any) error {
+// fails everybody all the same it may come later, and saves a round trip. It reports
+// how many rows the statement changed, [unknown] where that is not known yet.
+func (t *Tx) later(text string, args ...any) (n int64, err error) {
 	if !t.whole {
 		_, err := t.exec(text, args...)
-		return err
+		return unknown, err
 	}
 	if err := t.check(); err != nil {
-		return err
+		return unknown, err
 	}
 	t.wrote = true
-	return t.judge(t.w.later(text, args...))
+	n, err = t.w.later(text, args...)
+	return n, t.judge(err)
 }
 
 // one runs a query for one row. It returns [ErrNotFound] if there is none.
