@@ -1310,6 +1310,62 @@ func deliveries() []adversary {
 	}
 }
 
+// A check belongs to a commit: one that is green for a side branch is green for main
+// until it was judged there, and GitHub merges it. That is said, and what is said to be
+// required instead keeps it out.
+func TestGreenForAnotherBranch(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		ruleset githubtest.Ruleset
+		through bool
+	}{
+		{name: "the check alone", through: true},
+		{name: "an approval that stays", ruleset: githubtest.Ruleset{Reviews: &githubtest.RequiredReviews{Count: 1}}, through: true},
+		{name: "an approval that falls", ruleset: githubtest.Ruleset{Reviews: &githubtest.RequiredReviews{Count: 1, DismissStale: true}}},
+		{name: "a merge queue", ruleset: githubtest.Ruleset{MergeQueue: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, unmerged)
+			tt.ruleset.Branches = []string{"main"}
+			w.repo.AddRuleset(tt.ruleset)
+			// A side branch with the same check, so that we approve what goes there.
+			w.repo.AddRuleset(githubtest.Ruleset{Branches: []string{"side"}, Checks: []githubtest.RequiredCheck{{Context: gate.CheckName, AppID: w.app.ID}}})
+			unseen := w.repo.CommitTo(w.dave, "side", "Unseen", map[string]string{"src/unseen.go": "x\n"})
+			must(t, w.repo.Push(w.agent, "writer/docs", w.repo.Commit(githubtest.Commit{Message: "Docs", Author: w.agent.Identity(), Parents: []string{unseen}, Files: text(map[string]string{"docs/a.md": "x\n"})})))
+			p, err := w.repo.OpenPull(w.agent, githubtest.PullSpec{Head: "writer/docs", Base: "side", Title: "Docs", As: w.agentApp})
+			must(t, err)
+			w.settle()
+			w.tests(p.Head(), "success")
+			w.settle()
+			w.want(p, "success", "SP213")
+			if w.approvals(p) != 1 {
+				t.Fatalf("it is not approved: %s", w.dump(p))
+			}
+
+			must(t, p.Retarget(w.agent, "main")) // and at once, before anybody heard of it:
+			if err := p.Merge(w.agent, "merge", p.Head()); (err == nil) != tt.through {
+				t.Errorf("merged into main at once: %v", err)
+			}
+			if tt.through {
+				return
+			}
+			w.settle()
+			w.want(p, "action_required", "SP102", "SP301")
+			ordinary := w.open(w.agent, "writer/more", map[string]string{"docs/b.md": "x\n"})
+			w.settle()
+			w.tests(ordinary.Head(), "success")
+			w.settle()
+			w.want(ordinary, "success")
+			if _, text := w.says(ordinary.Head()); strings.Contains(text, "SP213") || w.approvals(ordinary) != 1 {
+				t.Errorf("%d approvals, and it says:\n%s", w.approvals(ordinary), text)
+			}
+			if err := ordinary.Merge(w.agent, "merge", ordinary.Head()); err != nil && !tt.ruleset.MergeQueue {
+				t.Errorf("what was approved cannot be merged: %v", err)
+			}
+		})
+	}
+}
+
 // An approval of ours that a later push would not dismiss is taken back.
 func TestOurApprovalFallsWithTheGuardOfTheBase(t *testing.T) {
 	w := newWorld(t, unmerged)

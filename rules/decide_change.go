@@ -141,10 +141,14 @@ func changeUnder(v *PolicyVersion, c *Change) Decision {
 		d.AutoApproval = auto && !d.Observe
 		d.Merge = merge && !d.Observe && d.Authorship.Kind == KindAgent
 	}
-	if d.AutoApproval && c.BaseGuarded != Yes {
+	switch {
+	case !d.AutoApproval:
+	case c.BaseGuarded != Yes:
 		d.Reasons = append(d.Reasons, *reason(codeBaseUnguarded, VerdictAllow, at{}))
-		sortReasons(d.Reasons)
+	case c.BaseReviewed == No:
+		d.Reasons = append(d.Reasons, *reason(codeBaseUnreviewed, VerdictAllow, at{}))
 	}
+	sortReasons(d.Reasons)
 	return d
 }
 

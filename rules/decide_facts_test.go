@@ -160,6 +160,19 @@ func TestUnguardedBaseIsSaid(t *testing.T) {
 	}
 }
 
+// Where only the check is required, a commit that is green elsewhere can be merged: the
+// decision says so, if that is known.
+func TestUnreviewedBaseIsSaid(t *testing.T) {
+	for reviewed, said := range map[rules.Tri]bool{rules.No: true, rules.Yes: false, rules.Unknown: false} {
+		c := agentChange()
+		c.BaseReviewed = reviewed
+		d := rules.DecideChange(only(inForce(t, ordinaryPolicy)), c)
+		if d.Verdict != "allow" || !d.AutoApproval || gives(d.Reasons, "SP213") != said {
+			t.Errorf("%s: got %s:\n%s", reviewed, d.Verdict, tree(d.Reasons, "  "))
+		}
+	}
+}
+
 // One person under two names is one approval; a letter that only looks like another
 // is another.
 func TestOnePersonCountsOnce(t *testing.T) {

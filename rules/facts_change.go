@@ -62,6 +62,11 @@ type Change struct {
 	// pinned to this App, or dismisses stale reviews: only there is an APPROVE
 	// review safe to give.
 	BaseGuarded Tri `json:"base_guarded,omitzero"`
+	// BaseReviewed says whether rulesets of the base branch require an approving
+	// review and dismiss stale ones, or require a merge queue. Without either, GitHub
+	// merges a commit whose check is green for another branch. Unknown where classic
+	// protection guards the branch: an App is not told what it requires.
+	BaseReviewed Tri `json:"base_reviewed,omitzero"`
 
 	// Now is the moment the facts were read.
 	Now time.Time `json:"now,omitzero"`

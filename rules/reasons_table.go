@@ -50,6 +50,7 @@ const (
 	codeBaseUnguarded   Code = "SP210"
 	codeAssisted        Code = "SP211"
 	codeMixedApproved   Code = "SP212"
+	codeBaseUnreviewed  Code = "SP213"
 
 	codeApprovalMissing   Code = "SP301"
 	codeApproved          Code = "SP302"
@@ -203,6 +204,7 @@ var codes = map[Code]codeInfo{
 	codeHeadRepoUnknown: {name: "head-repository-unknown", format: "it is not known which repository its head is in", meaning: "It could be a fork.", remedy: "In a record for `classify`, give `repository.id` and `head.repository.id`."},
 	codeTextApproved:    {name: "text-approved", format: "%s is known by text only, which this policy accepts", meaning: "The policy has `agents: {text: approve}`: a trailer, branch or marker that anyone can type lets changes in without human review.", remedy: "Nothing to do; to be safer, remove the setting."},
 	codeBaseUnguarded:   {name: "base-unguarded", format: "the base branch is not known to require the sallyport check from this App or to dismiss stale reviews, so the check says it and no review is given", meaning: "An APPROVE review on an unguarded branch would outlive a later push.", remedy: "Require the `sallyport` check with this App as its source in branch protection or a ruleset, or turn on dismissal of stale reviews."},
+	codeBaseUnreviewed:  {name: "base-unreviewed", format: "no ruleset of the base branch requires an approving review and dismisses stale ones: a commit that is green for another branch can be merged here before it is judged for this one", meaning: "A check belongs to a commit, whatever branch its pull request is for; a review belongs to one pull request.", remedy: "Require one approval and the dismissal of stale ones in the ruleset that requires the check: Sallyport approves what it lets through by itself. A merge queue does as well."},
 	codeAssisted:        {name: "assisted", format: "%s helped", meaning: "An `Assisted-by` line or an accepted suggestion shows help by an agent; a person is the author.", remedy: "Nothing to do."},
 	codeMixedApproved:   {name: "mixed-approved", format: "%s wrote some of the commits and others did not come from an agent, which this policy accepts", meaning: "The policy has `agents: {mixed: approve}`.", remedy: "Nothing to do; to be safer, remove the setting."},
 

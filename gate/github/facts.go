@@ -45,7 +45,7 @@ func (p *Pull) SetModes(of map[string]string) {
 // protection tells the number of the App alone: one that has reported is known by name.
 func (p *Pull) SetProtection(found Protection) {
 	c := &p.Change
-	c.BaseGuarded, c.RequiredChecks = found.Guarded, nil
+	c.BaseGuarded, c.BaseReviewed, c.RequiredChecks = found.Guarded, found.Reviewed, nil
 	for _, k := range found.Required {
 		for _, r := range p.CheckRuns {
 			if k.App != "" && k.App == AppNumber(r.AppID) {

@@ -147,6 +147,9 @@ type Protection struct {
 	// Guarded says whether the branch requires our check pinned to us, or dismisses
 	// stale reviews.
 	Guarded rules.Tri `json:"guarded"`
+	// Reviewed says whether rulesets require an approving review and dismiss stale
+	// ones, or require a merge queue.
+	Reviewed rules.Tri `json:"reviewed,omitzero"`
 	// Required are the required checks but our own; App is "" where any source
 	// counts, and a number after "#" where only the id is known: an App's name cannot
 	// be asked for by its id. Nil is unknown.
@@ -228,6 +231,7 @@ func (r *Repository) Protection(ctx context.Context, branch string, app rules.Ap
 
 // branchRules adds what the rulesets require.
 func (r *Repository) branchRules(ctx context.Context, branch string, app rules.AppID, slug rules.Slug, out *Protection) error {
+	approval, fresh := false, false
 	for page := 1; page <= maxPages; page++ {
 		var list []struct {
 			Type       string `json:"type"`
@@ -237,6 +241,7 @@ func (r *Repository) branchRules(ctx context.Context, branch string, app rules.A
 					App     rules.AppID `json:"integration_id"`
 				} `json:"required_status_checks"`
 				Dismiss bool `json:"dismiss_stale_reviews_on_push"`
+				Count   int  `json:"required_approving_review_count"`
 			} `json:"parameters"`
 		}
 		more, err := r.get(ctx, fmt.Sprintf("rules/branches/%s?per_page=100&page=%d", url.PathEscape(branch), page), &list)
@@ -250,14 +255,18 @@ func (r *Repository) branchRules(ctx context.Context, branch string, app rules.A
 					out.require(k.Context, k.App, app, slug)
 				}
 			case "pull_request":
+				approval = approval || x.Parameters.Count > 0
 				if x.Parameters.Dismiss {
-					out.Guarded = rules.Yes
+					out.Guarded, fresh = rules.Yes, true
 				}
 			case "merge_queue":
 				out.Queue = true
 			}
 		}
 		if !more {
+			if out.Guarded == rules.Yes { // otherwise classic protection may do what they do not
+				out.Reviewed = rules.TriOf(out.Queue || approval && fresh)
+			}
 			return nil
 		}
 	}
