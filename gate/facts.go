@@ -1,7 +1,9 @@
 package gate
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -256,9 +258,9 @@ func (g *Gate) membersOf(ctx context.Context, at *place, policies rules.Policies
 	if len(teams) == 0 || len(who) == 0 {
 		return nil
 	}
-	asked, err := at.Members(ctx, at.owner(), teams, who)
+	asked, err := g.askMembers(ctx, at, teams, who)
 	if err != nil {
-		return fmt.Errorf("asking who is in the teams of %s: %w", at.owner(), err)
+		return err
 	}
 	for _, v := range []rules.PolicyVersion{policies.Repository, policies.Floor} {
 		for key, t := range v.Directory.Teams {
@@ -268,6 +270,30 @@ func (g *Gate) membersOf(ctx context.Context, at *place, policies rules.Policies
 		}
 	}
 	return nil
+}
+
+// askMembers asks which people are in which teams of a repository's owner. A person's
+// account, which the repository may have been given to, has no teams.
+func (g *Gate) askMembers(ctx context.Context, at *place, teams map[string]rules.TeamID, who []rules.Actor) (map[string]rules.Team, error) {
+	if at.installation.Type != "Organization" {
+		out := map[string]rules.Team{}
+		for key, id := range teams {
+			out[key] = rules.Team{ID: id, Members: map[rules.AccountID]rules.Tri{}}
+			for _, p := range who {
+				out[key].Members[p.ID] = rules.No
+			}
+		}
+		return out, nil
+	}
+	asked, err := at.Members(ctx, at.owner(), teams, who)
+	if errors.Is(err, github.ErrNotFound) {
+		// The organisation may have another name now: what is under the old one is nobody.
+		err = cmp.Or(g.renamed(ctx, at), err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking who is in the teams of %s: %w", at.owner(), err)
+	}
+	return asked, nil
 }
 
 // teamsOf are the teams that policies name.

@@ -202,9 +202,9 @@ func (g *Gate) standingMembers(ctx context.Context, at *place, policies rules.Po
 		return out, nil
 	}
 	for some := range slices.Chunk(who, maxAsked) {
-		asked, err := at.Members(ctx, at.owner(), teams, some)
+		asked, err := g.askMembers(ctx, at, teams, some)
 		if err != nil {
-			return nil, fmt.Errorf("asking who is in the teams of %s: %w", at.owner(), err)
+			return nil, err
 		}
 		for _, p := range some {
 			in := map[string]rules.Tri{}

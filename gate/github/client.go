@@ -96,6 +96,8 @@ type Client struct {
 	handles map[handleKey]*handle
 	granted map[rules.InstallationID]map[string]string // what each may do, as last heard
 	budgets map[rules.InstallationID]*budget
+	// teams are the present names of teams that have others than their policies say.
+	teams map[teamKey]teamName
 	// plainChecks says until when an installation's checks are read by REST, since
 	// GitHub did not give them by GraphQL.
 	plainChecks map[rules.InstallationID]time.Time
@@ -172,7 +174,7 @@ func newClient(cfg Config) (*Client, error) {
 	if before, ok := strings.CutSuffix(cfg.BaseURL, "/api/v3"); ok {
 		graphql = before + "/api/graphql"
 	}
-	return &Client{cfg: cfg, base: base, graphql: graphql, handles: map[handleKey]*handle{}, granted: map[rules.InstallationID]map[string]string{}, budgets: map[rules.InstallationID]*budget{}, plainChecks: map[rules.InstallationID]time.Time{}}, nil
+	return &Client{cfg: cfg, base: base, graphql: graphql, handles: map[handleKey]*handle{}, granted: map[rules.InstallationID]map[string]string{}, budgets: map[rules.InstallationID]*budget{}, teams: map[teamKey]teamName{}, plainChecks: map[rules.InstallationID]time.Time{}}, nil
 }
 
 func loopback(host string) bool {

@@ -67,7 +67,8 @@ func TestEveryMethodFitsTheDescription(t *testing.T) {
 		{"Landings", func() error { return r.Landings(ctx, "main", func(github.Landing) bool { return false }) }},
 		{"LastPush", func() error { _, _, err := r.LastPush(ctx, "refs/heads/feature", head); return err }},
 		{"Members", func() error {
-			_, err := r.Members(ctx, "acme", map[string]rules.TeamID{"acme/sre": rules.TeamID(w.sre.ID)}, []rules.Actor{actor(w.bob), actor(w.eve)})
+			// The one under its name, the other under the one that it had once.
+			_, err := r.Members(ctx, "acme", map[string]rules.TeamID{"acme/sre": rules.TeamID(w.sre.ID), "acme/old-sre": rules.TeamID(w.sre.ID)}, []rules.Actor{actor(w.bob), actor(w.eve)})
 			return err
 		}},
 		{"PullsAt", func() error { _, err := r.PullsAt(ctx, head); return err }},

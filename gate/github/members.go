@@ -1,12 +1,14 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -50,25 +52,142 @@ func (t *gqlTeam) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return nil
 }
 
-// Members says which of some people are in which of some teams now: one query. A
-// team that is gone, or is another one now, has none of them. Only ids are compared.
-// The keys are those of teams, "org/slug" in lower case.
+// Members says which of some people are in which of some teams of an organisation now:
+// one query. Only ids are compared: a team is asked for by the name that the policy has
+// for it, and where that is not the pinned one any more, by the name that the pinned one
+// has now. One that is gone has none of them, nor has another one of its old name. The
+// keys are those of teams, "org/slug" in lower case; whose organisation it was when they
+// were pinned is of no matter, since it may have been renamed too.
 func (r *Repository) Members(ctx context.Context, org string, teams map[string]rules.TeamID, people []rules.Actor) (map[string]rules.Team, error) {
 	out := map[string]rules.Team{}
-	slugs := map[string]string{} // of the organisation's own teams, by key
 	for key, id := range teams {
 		out[key] = rules.Team{ID: id, Members: map[rules.AccountID]rules.Tri{}}
-		if owner, slug, _ := strings.Cut(key, "/"); strings.EqualFold(owner, org) {
-			slugs[key] = slug
-		}
 	}
+	if len(people) == 0 {
+		return out, nil
+	}
+	slugs := r.client.slugs(org, teams)
 	found, err := r.searchTeams(ctx, org, slugs, people)
 	if err != nil {
 		return nil, err
 	}
+	lost := map[string]rules.TeamID{}
+	for key, id := range teams {
+		if t := found[key]; t == nil || t.ID != id {
+			lost[key] = id
+		}
+	}
+	renamed, err := r.renamedTeams(ctx, org, lost)
+	if err != nil {
+		return nil, err
+	}
+	again, err := r.searchTeams(ctx, org, renamed, people)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(found, again)
 	for key, id := range teams {
 		for i, p := range people {
 			out[key].Members[p.ID] = found[key].has(id, p, i)
+		}
+	}
+	return out, nil
+}
+
+// teamKey is a team of an organisation, by its present name.
+type teamKey struct {
+	org string
+	id  rules.TeamID
+}
+
+// teamName is what a team that is not found by its policy's name is called now: "" where
+// the organisation had none with its id then.
+type teamName struct {
+	slug string
+	at   time.Time
+}
+
+const (
+	// lostTeamLife is for how long a team that the organisation did not have is not
+	// looked for again.
+	lostTeamLife = time.Minute
+	// maxTeamNames is how many are kept.
+	maxTeamNames = 10_000
+)
+
+// slugs are the names to ask for teams by: those of the policy, but for the teams that
+// are known to have another one now.
+func (c *Client) slugs(org string, teams map[string]rules.TeamID) map[string]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[string]string{}
+	for key, id := range teams {
+		_, slug, _ := strings.Cut(key, "/")
+		out[key] = cmp.Or(c.teams[teamKey{strings.ToLower(org), id}].slug, slug)
+	}
+	return out
+}
+
+// renamedTeams finds, in the list of the organisation's teams, the present names of teams
+// that were not found by the names that they were asked for by. It costs a query for each
+// hundred of them, and is kept: what is wrong is found out when it is used, since ids are
+// compared then.
+func (r *Repository) renamedTeams(ctx context.Context, org string, lost map[string]rules.TeamID) (map[string]string, error) {
+	c, now := r.client, r.client.cfg.Now()
+	wanted := map[rules.TeamID]string{}
+	c.mu.Lock()
+	for _, id := range lost {
+		known, ok := c.teams[teamKey{strings.ToLower(org), id}]
+		if age := now.Sub(known.at); !ok || known.slug != "" || age < 0 || age >= lostTeamLife {
+			wanted[id] = ""
+		}
+	}
+	c.mu.Unlock()
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	v := map[string]any{"org": org, "after": nil}
+	for left, page := len(wanted), 0; left > 0; page++ {
+		if page == maxPages {
+			return nil, errTooLong
+		}
+		var data struct {
+			Organization struct {
+				Teams struct {
+					PageInfo gqlPage `json:"pageInfo"`
+					Nodes    []struct {
+						ID   rules.TeamID `json:"databaseId"`
+						Slug string       `json:"slug"`
+					} `json:"nodes"`
+				} `json:"teams"`
+			} `json:"organization"`
+		}
+		if err := r.query(ctx, `query teams($org:String!,$after:String){organization(login:$org){teams(first:100,after:$after){pageInfo{hasNextPage endCursor} nodes{databaseId slug}}}}`, v, &data); err != nil {
+			return nil, err
+		}
+		for _, t := range data.Organization.Teams.Nodes {
+			if before, ok := wanted[t.ID]; ok && before == "" && t.ID != 0 {
+				wanted[t.ID] = t.Slug
+				left--
+			}
+		}
+		if !data.Organization.Teams.PageInfo.HasNextPage {
+			break
+		}
+		v["after"] = data.Organization.Teams.PageInfo.EndCursor
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.teams) > maxTeamNames {
+		clear(c.teams)
+	}
+	out := map[string]string{}
+	for id, slug := range wanted {
+		c.teams[teamKey{strings.ToLower(org), id}] = teamName{slug, now}
+	}
+	for key, id := range lost {
+		if slug := wanted[id]; slug != "" {
+			out[key] = slug
 		}
 	}
 	return out, nil
@@ -129,7 +248,7 @@ func (r *Repository) searchTeams(ctx context.Context, org string, slugs map[stri
 		}
 		return out, nil
 	}
-	return nil, nil
+	return map[string]*gqlTeam{}, nil
 }
 
 // withoutLost leaves out the teams of which GitHub says that there are none, if that

@@ -1,6 +1,7 @@
 package github_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/gate/github"
 	"github.com/sallyport/sallyport/gate/github/githubtest"
@@ -67,19 +69,68 @@ func TestMembers(t *testing.T) {
 		t.Errorf("somebody without an id is %v", m)
 	}
 
-	// Another organisation's team is not asked for.
-	want("another organisation's", ask(map[string]rules.TeamID{"other/sre": rules.TeamID(w.sre.ID)}, people...), "other/sre", rules.No, rules.No)
+	// Another organisation's team is not found here, and one that was pinned before the
+	// organisation got another name is.
+	other := w.g.Organization("other").Team("sre", w.eve)
+	want("another organisation's", ask(map[string]rules.TeamID{"other/sre": rules.TeamID(other.ID)}, people...), "other/sre", rules.No, rules.No)
+	want("of the organisation's old name", ask(map[string]rules.TeamID{"other/sre": rules.TeamID(w.sre.ID)}, people...), "other/sre", rules.Yes, rules.No)
 	// Nor has one that is not there any members, and it does not hide the others.
 	both := map[string]rules.TeamID{"acme/sre": rules.TeamID(w.sre.ID), "acme/gone": 12}
 	got = ask(both, people...)
 	want("beside a lost team", got, "acme/sre", rules.Yes, rules.No)
 	want("a lost team", got, "acme/gone", rules.No, rules.No)
 
-	// Renamed, and another team under the old name.
+	// Renamed, it is found under its present name, once; another team under the old name
+	// is nobody.
 	w.sre.Rename("old-sre")
-	want("renamed", ask(pinned, people...), "acme/sre", rules.No, rules.No)
-	w.acme.Team("sre", w.bob, w.eve)
-	want("replaced", ask(pinned, people...), "acme/sre", rules.No, rules.No)
+	for range 120 {
+		w.acme.Team(fmt.Sprintf("team-%d", w.g.User(rand.Text()).ID))
+	}
+	costs := func(what string, want int) {
+		t.Helper()
+		var got map[string]rules.Team
+		if asked := w.asked(func() { got = ask(pinned, people...) }); sum(asked) != want {
+			t.Errorf("%s: it asks %v, want %d queries", what, asked, want)
+		}
+		for i, is := range []rules.Tri{rules.Yes, rules.No, rules.Yes, rules.No, rules.Yes} {
+			if m := got["acme/sre"].Members[people[i].ID]; m != is {
+				t.Errorf("%s: %s is %v, want %v", what, people[i].Login, m, is)
+			}
+		}
+	}
+	costs("renamed", 3)
+	costs("and asked again", 1)
+	w.acme.Team("sre", w.eve)
+	costs("replaced", 1)
+	w.sre.Rename("sre-of-old")
+	w.acme.Team("old-sre", w.eve)
+	costs("renamed and replaced again", 3)
+
+	// One that is gone is not looked for at every turn.
+	gone := map[string]rules.TeamID{"acme/none": 13}
+	for i, n := range []int{3, 1, 1} {
+		if asked := w.asked(func() { want("gone", ask(gone, people...), "acme/none", rules.No, rules.No) }); sum(asked) != n {
+			t.Errorf("asked the %dth time for a team that is gone: %v, want %d queries", i+1, asked, n)
+		}
+	}
+	w.clock.Advance(2 * time.Minute)
+	if asked := w.asked(func() { ask(gone, people...) }); sum(asked) != 3 {
+		t.Errorf("after a while: %v", asked)
+	}
+}
+
+// A list of teams that never ends is no answer.
+func TestMembersOfTooManyTeams(t *testing.T) {
+	w := newWorld(t)
+	w.warm()
+	w.wire.changing(func(r *http.Response) {
+		if strings.HasSuffix(r.Request.URL.Path, "/graphql") {
+			r.Body = io.NopCloser(strings.NewReader(`{"data":{"organization":{"t0":null,"teams":{"pageInfo":{"hasNextPage":true,"endCursor":"x"},"nodes":[null,{"databaseId":1,"slug":"a"}]}}}}`))
+		}
+	})
+	if got, err := w.orders.Members(t.Context(), "acme", map[string]rules.TeamID{"acme/sre": 12}, []rules.Actor{actor(w.bob)}); err == nil {
+		t.Errorf("members: %+v, want an error", got)
+	}
 }
 
 // Where GitHub answers for a team that is not there with an error instead of null, the

@@ -640,6 +640,13 @@ func (x *gqlRun) organization(o *Organization) *gqlObject {
 			}
 			return x.team(t), nil
 		},
+		"teams": func(args map[string]any) (any, error) {
+			if !x.c.caller.holds(needs("members:read"), nil, o) {
+				x.c.complain("GraphQL: the token lacks members:read")
+				return nil, refuse(http.StatusForbidden, "Resource not accessible by integration")
+			}
+			return connection("TeamConnection", o.teams, x.team)(args)
+		},
 	}}
 }
 

@@ -138,6 +138,21 @@ func (g *GitHub) orgByLogin(login string) *Organization {
 	return nil
 }
 
+// Rename gives the organisation another login. The old one is free for others: what was
+// asked of it by that answers 404, and its repositories under it answer 301.
+func (o *Organization) Rename(by *User, login string) {
+	o.g.mu.Lock()
+	defer o.g.mu.Unlock()
+	from := o.Name
+	for _, r := range o.g.sortedRepos() {
+		if r.org == o {
+			o.g.moved(r, r.fullName())
+		}
+	}
+	o.Name, o.user.login = login, login
+	o.g.emitOrg(o, "organization", "renamed", by, obj{"changes": obj{"login": obj{"from": from}}})
+}
+
 // Owner makes somebody an owner of the organisation: admin everywhere in it.
 func (o *Organization) Owner(u *User) {
 	o.g.mu.Lock()
@@ -190,7 +205,8 @@ func (t *Team) Below(parent *Team) {
 	t.parent = parent
 }
 
-// Rename changes the team's name and with it its slug; the id stays.
+// Rename changes the team's name and with it its slug; the id stays. No event tells of it:
+// an App need not have heard.
 func (t *Team) Rename(slug string) {
 	t.org.g.mu.Lock()
 	defer t.org.g.mu.Unlock()

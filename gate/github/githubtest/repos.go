@@ -1,6 +1,7 @@
 package githubtest
 
 import (
+	"maps"
 	"net/http"
 	"path"
 	"slices"
@@ -135,6 +136,7 @@ func (r *Repository) Delete(by *User) {
 	r.g.emit(r, "repository", "deleted", by, nil)
 	r.gone = true
 	delete(r.g.repos, r.ID)
+	maps.DeleteFunc(r.g.redirects, func(_ string, to *Repository) bool { return to == r })
 	for _, i := range r.g.installs {
 		delete(i.repos, r.ID)
 	}

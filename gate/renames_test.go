@@ -1,0 +1,168 @@
+package gate_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/gate"
+	"github.com/sallyport/sallyport/gate/github/githubtest"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// A reviewers' team that is renamed stays who it is, at both doors.
+func TestATeamThatIsRenamed(t *testing.T) {
+	w := deploys(t, plainDeploy)
+	d := w.deploy("production")
+	w.sre.Rename("reliability")
+	w.acme.Team("sre", w.dave).Access(w.repo, "write")
+	p := w.fix()
+	w.approve(p, w.dave)
+	w.settle()
+	w.want(p, "action_required", "SP311")
+	w.approve(p, w.bob)
+	w.settle()
+	w.want(p, "success")
+	d.click(w.dave, "approve")
+	d.want("waiting", "", "SP311")
+	d.click(w.rose, "approve")
+	d.want("in_progress", "approved")
+}
+
+// An organisation that is renamed is served on, whoever takes its name.
+func TestAnOrganisationThatIsRenamed(t *testing.T) {
+	w := deploys(t, plainDeploy)
+	d := w.deploy("production")
+	p := w.fix()
+	w.acme.Rename(w.carol, "apex")
+	strangers := w.g.Organization("acme")
+	mallory := w.g.User("mallory")
+	strangers.Owner(mallory)
+	strangers.Team("sre", mallory)
+	other := w.g.Repository(strangers, "orders")
+	other.CommitTo(mallory, "main", "Loosen", map[string]string{rules.PolicyPath: looserPolicy})
+	w.approve(p, w.bob)
+	d.click(w.rose, "approve")
+	w.want(p, "success")
+	d.want("in_progress", "approved")
+	docs := w.docs(map[string]string{"docs/a.md": "x\n"})
+	w.settle()
+	w.want(docs, "success")
+	if _, err := w.gate.LookAtAdoption(t.Context(), "acme/orders"); err == nil {
+		t.Error("the policy of who took the name can be looked at")
+	}
+	must(t, w.gate.Sweep(t.Context()))
+	w.settle()
+	if in, err := w.store.Installation(t.Context(), rules.InstallationID(w.inst.ID)); err != nil || in.Login != "apex" {
+		t.Errorf("the installation is on %q: %v", in.Login, err)
+	}
+}
+
+// A repository that was deleted leaves nothing to one that is made under its name.
+func TestARepositoryThatIsMadeAnew(t *testing.T) {
+	s := &safe{}
+	w := deploys(t, keysPolicy, keys(s))
+	w.released("production")
+	d := w.deploy("production")
+	d.click(w.rose, "approve")
+	d.want("in_progress", "approved")
+	if _, code := w.lease(d, "orders-migrator"); code != "" {
+		t.Fatalf("no lease: %s", code)
+	}
+	p := w.fix()
+	w.approve(p, w.bob)
+	w.settle()
+	token := d.jobToken()
+	w.repo.Delete(w.carol)
+	w.repo = w.g.Repository(w.acme, "orders")
+	w.repo.CommitTo(w.carol, "main", "Add the policy", map[string]string{rules.PolicyPath: keysPolicy})
+	w.sre.Access(w.repo, "write")
+	w.repo.Collaborator(w.alice, "write")
+	w.settle()
+	must(t, w.gate.Sweep(t.Context()))
+	w.settle()
+	must(t, w.gate.EndLeases(t.Context()))
+	if alive, _ := s.count(); alive != 0 {
+		t.Error("a credential of the deleted repository lives on")
+	}
+	if _, err := w.gate.Lease(t.Context(), token, "orders-migrator"); err == nil {
+		t.Error("a job of the deleted repository gets a credential")
+	}
+	if v := w.versionOf(w.repo, rules.PolicyPath); v != 0 {
+		t.Errorf("version %d is in force of what nobody adopted", v)
+	}
+	q := w.fix()
+	if q.Number != p.Number {
+		t.Fatalf("pull request %d, want %d: the test is about the same number", q.Number, p.Number)
+	}
+	w.approve(q, w.bob)
+	w.settle()
+	w.want(q, "action_required", "SP003")
+	_, err := w.repo.Environment("production").EnableRule(w.app)
+	must(t, err)
+	again := w.deploy("production")
+	again.tries(w.rose)
+	again.want("waiting", "", "SP003")
+	token = again.jobToken()
+	if _, code := w.lease(again, "orders-migrator"); code == "" {
+		t.Error("a job gets a credential under a policy that nobody adopted")
+	}
+	w.adopt("acme/orders")
+	w.settle()
+	again.click(w.rose, "approve") // the one before was about what waited for a policy
+	again.click(w.rose, "approve")
+	again.want("in_progress", "approved")
+	// The target is another repository's, whatever name that had.
+	if _, code := w.lease(again, "orders-migrator", func(t *rules.JobToken) { t.Claims.RepositoryID = rules.RepositoryID(w.repo.ID) }); code == "" {
+		t.Error("it gets the deleted repository's target")
+	}
+}
+
+// What is held while the App is uninstalled, suspended, or shut out of the repository is
+// looked at again once it is back, under the policy that was in force: an event that was
+// lost, and the new id of an installation, cost a sweep.
+func TestBackAgain(t *testing.T) {
+	for name, how := range map[string]struct {
+		away, back func(w *world)
+	}{
+		"uninstalled and installed again": {
+			func(w *world) { w.inst.Uninstall(w.carol) },
+			func(w *world) { w.inst = w.app.Install(w.acme) },
+		},
+		"suspended and let go on": {
+			func(w *world) { w.inst.Suspend(w.carol) },
+			func(w *world) { w.inst.Unsuspend(w.carol) },
+		},
+		"taken out of the selection and put back": {
+			func(w *world) { w.inst.Remove(w.carol, w.repo) },
+			func(w *world) { w.inst.Add(w.carol, w.repo) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := deploys(t, plainDeploy, func(_ *world, c *gate.Config) { c.NoFloor = true })
+			if strings.Contains(name, "selection") {
+				w.inst.Uninstall(w.carol)
+				w.inst = w.app.Install(w.acme, w.repo)
+				w.settle()
+			}
+			d := w.deploy("production")
+			p := w.fix()
+			how.away(w)
+			w.settle()
+			w.clock.Advance(time.Minute)
+			w.approve(p, w.bob)
+			w.settle()
+			how.back(w)
+			w.settle()
+			must(t, w.gate.Sweep(t.Context()))
+			w.settle()
+			w.want(p, "success")
+			d.click(w.rose, "approve")
+			d.want("in_progress", "approved")
+			if got := w.alerted(); slices.Contains(got, "SP007") {
+				t.Errorf("alerts %v", got)
+			}
+		})
+	}
+}
