@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/gate/github"
@@ -27,7 +28,11 @@ type Adoption struct {
 	// Lost are logins and teams of the policy that are nobody: with them it cannot be
 	// adopted either.
 	Lost []string
-	// InForce says that this very file is in force already.
+	// Others are names of the policy that mean another account or team now than in the
+	// version in force: adopted, they count, and who had the names before does not.
+	Others []string
+	// InForce says that this very file is in force already, and all its names mean who
+	// they meant.
 	InForce bool
 
 	row store.Policy
@@ -102,9 +107,11 @@ func (g *Gate) adoptions(ctx context.Context, at *place, branch string) ([]Adopt
 			Arrival: "adopted", Why: "an administrator adopted it", Since: g.cfg.Now(),
 		}
 		if a.Policy != nil {
-			if a.row.Pins, a.Lost, err = g.pins(ctx, at, a.Policy); err != nil {
+			if a.row.Pins, a.Lost, err = g.pins(ctx, at, a.Policy, store.Pins{}); err != nil {
 				return nil, err
 			}
+			a.Others = others(old.Pins, a.row.Pins)
+			a.InForce = a.InForce && len(a.Others) == 0
 		}
 		out = append(out, a)
 	}
@@ -112,6 +119,23 @@ func (g *Gate) adoptions(ctx context.Context, at *place, branch string) ([]Adopt
 		return nil, fmt.Errorf("%s has no %s on branch %q: run `sallyport init`, commit the file, then adopt it", at.fullName, strings.Join(paths, " or "), branch)
 	}
 	return out, nil
+}
+
+// others are the names that mean somebody else now than they did.
+func others(before, now store.Pins) []string {
+	var out []string
+	for name, id := range now.Users {
+		if old, known := before.Users[name]; known && old != id {
+			out = append(out, name)
+		}
+	}
+	for name, id := range now.Teams {
+		if old, known := before.Teams[name]; known && old != id {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Adopt brings a policy into force that was looked at. By names who did it, for the

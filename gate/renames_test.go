@@ -30,6 +30,53 @@ func TestATeamThatIsRenamed(t *testing.T) {
 	d.want("in_progress", "approved")
 }
 
+// A later version of the policy changes nothing about whom a name means that stays in it:
+// who took the name of a reviewer meanwhile is no reviewer, and the reviewer is one still.
+func TestAPolicyKeepsWhomItsNamesMean(t *testing.T) {
+	w := newWorld(t, reviewersOnly("acme/sre, dave"))
+	w.sre.Rename("reliability")
+	w.acme.Team("sre", w.alice).Access(w.repo, "write")
+	w.dave.Rename("david")
+	impostor := w.g.User("dave")
+	w.repo.Collaborator(impostor, "write")
+
+	w.bring(text(map[string]string{rules.PolicyPath: reviewersOnly("acme/sre, dave") + "# a word\n"}))
+	if v := w.versionOf(w.repo, rules.PolicyPath); v != 2 {
+		t.Fatalf("version %d is in force, want 2", v)
+	}
+	p := w.changeBy(w.rose, w.rose, githubtest.Commit{Author: w.rose.Identity()})
+	w.settle()
+	w.approve(p, w.alice)
+	w.approve(p, impostor)
+	w.settle()
+	w.want(p, "action_required", "SP311", "SP316")
+	w.approve(p, w.dave)
+	w.settle()
+	w.want(p, "success")
+
+	// An administrator who adopts it means who has the names now, and is told so.
+	list, err := w.gate.LookAtAdoption(t.Context(), "acme/orders")
+	must(t, err)
+	if a := list[0]; a.InForce || !slices.Equal(a.Others, []string{"acme/sre", "dave"}) {
+		t.Errorf("in force %t, names of others %v", a.InForce, a.Others)
+	}
+	w.adopt("acme/orders")
+	w.settle()
+	w.want(p, "success")
+	must(t, w.repo.DeleteBranch(w.alice, "policy"))
+	q := w.open(w.rose, "more", map[string]string{"src/b.go": "package b\n"})
+	w.settle()
+	w.approve(q, w.dave)
+	w.settle()
+	w.want(q, "action_required", "SP311")
+	w.approve(q, impostor)
+	w.settle()
+	w.want(q, "success")
+	if list, err = w.gate.LookAtAdoption(t.Context(), "acme/orders"); err != nil || !list[0].InForce {
+		t.Errorf("it is not in force: %v", err)
+	}
+}
+
 // An organisation that is renamed is served on, whoever takes its name.
 func TestAnOrganisationThatIsRenamed(t *testing.T) {
 	w := deploys(t, plainDeploy)

@@ -261,7 +261,7 @@ func (g *Gate) nextPolicy(ctx context.Context, at *place, path, branch string, r
 		out.Text = nil
 		return out, why, nil
 	}
-	pins, lost, err := g.pins(ctx, at, policy)
+	pins, lost, err := g.pins(ctx, at, policy, row.Pins)
 	if err != nil {
 		return row, nil, err
 	}
@@ -327,14 +327,35 @@ func policyEntry(p store.Policy) ledger.Entry {
 	}
 }
 
-// pins finds who the names of a policy are. Lost are those that are nobody.
-func (g *Gate) pins(ctx context.Context, at *place, p *rules.Policy) (store.Pins, []string, error) {
+// pins finds who the names of a policy are. Lost are those that are nobody. A name that
+// the version before has keeps the id that it has there: whoever read the change saw no
+// new name, and somebody else may have taken that of a reviewer who gave it up. Only an
+// administrator, who adopts a policy under no version before, means by it who has it now.
+func (g *Gate) pins(ctx context.Context, at *place, p *rules.Policy, before store.Pins) (store.Pins, []string, error) {
 	users, teams := names(p)
+	kept := store.Pins{Users: map[string]rules.AccountID{}, Teams: map[string]rules.TeamID{}}
+	users = slices.DeleteFunc(users, func(l rules.Login) bool {
+		key := rules.Reviewer(l).Key()
+		id, known := before.Users[key]
+		if known {
+			kept.Users[key] = id
+		}
+		return known
+	})
+	teams = slices.DeleteFunc(teams, func(key string) bool {
+		id, known := before.Teams[key]
+		if known {
+			kept.Teams[key] = id
+		}
+		return known
+	})
 	u, t, lost, err := at.Pins(ctx, at.owner(), users, teams)
 	if err != nil {
 		return store.Pins{}, nil, fmt.Errorf("asking who the policy's names are: %w", err)
 	}
-	return store.Pins{Users: u, Teams: t}, lost, nil
+	maps.Copy(kept.Users, u)
+	maps.Copy(kept.Teams, t)
+	return kept, lost, nil
 }
 
 // names are the logins and teams that a policy names.

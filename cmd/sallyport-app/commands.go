@@ -294,6 +294,9 @@ func (a *app) adoptOne(ctx context.Context, g *gate.Gate, one gate.Adoption, yes
 		}
 		fmt.Fprintf(a.stdout, "  %-20s %s\n", name, who)
 	}
+	for _, name := range one.Others {
+		fmt.Fprintf(a.stdout, "  %s is another account or team now than in the version in force: from here on it means that one.\n", name)
+	}
 	if !yes {
 		ok, err := a.ask(fmt.Sprintf("Bring it into force as version %d? [y/N] ", one.Version))
 		if err != nil || !ok {
