@@ -54,38 +54,96 @@ func (g *Gate) apply(ctx context.Context, at *place, e effect, again bool) (effe
 
 // applyRequest asks for reviews. GitHub refuses all of a list for one that may not be
 // asked (who has no access any more, a team that does not reach the repository): then each
-// is asked alone, and it is refused only where none could be asked.
+// is asked alone, by the name that it has now if it has another, and it is refused only
+// where none could be asked.
 func (g *Gate) applyRequest(ctx context.Context, at *place, e effect) error {
 	all := at.RequestReviewers(ctx, e.pull, e.users, e.teams)
 	var refused *github.Refused
-	if !errors.As(all, &refused) || len(e.users)+len(e.teams) < 2 {
+	if !errors.As(all, &refused) {
 		return all
 	}
 	asked := 0
-	ask := func(users []rules.Login, teams []string) error {
-		err := at.RequestReviewers(ctx, e.pull, users, teams)
-		switch {
-		case err == nil:
+	ask := func(r rules.Reviewer) (bool, error) {
+		var err error
+		if owner, slug, team := strings.Cut(string(r), "/"); team {
+			err = at.RequestReviewers(ctx, e.pull, nil, []string{slug})
+		} else {
+			err = at.RequestReviewers(ctx, e.pull, []rules.Login{rules.Login(owner)}, nil)
+		}
+		if err == nil {
 			asked++
-		case !errors.As(err, &refused):
-			return err
+		} else if errors.As(err, &refused) {
+			return true, nil
 		}
-		return nil
+		return false, err
 	}
+	one := len(e.users)+len(e.teams) == 1
+	var list []rules.Reviewer
 	for _, u := range e.users {
-		if err := ask([]rules.Login{u}, nil); err != nil {
+		list = append(list, rules.Reviewer(u))
+	}
+	for _, slug := range e.teams {
+		list = append(list, rules.Reviewer(at.owner()+"/"+slug))
+	}
+	for _, r := range list {
+		no := one // asked already
+		var err error
+		if !one {
+			no, err = ask(r)
+		}
+		if err != nil {
 			return err
 		}
-	}
-	for _, t := range e.teams {
-		if err := ask(nil, []string{t}); err != nil {
+		if !no {
+			continue
+		}
+		key, now, err := g.nameOf(ctx, at, e, r)
+		if err != nil {
 			return err
+		}
+		if now == "" || now.Key() == r.Key() {
+			continue
+		}
+		if no, err = ask(now); err != nil {
+			return err
+		}
+		if !no {
+			e.names[key] = now
 		}
 	}
 	if asked == 0 {
 		return all
 	}
 	return nil
+}
+
+// nameOf is what a reviewer is called now who was asked by a name of the policy, or by the
+// last one that was known; and the policy's name. Where nobody has the pinned id it is "".
+func (g *Gate) nameOf(ctx context.Context, at *place, e effect, asked rules.Reviewer) (key string, now rules.Reviewer, err error) {
+	for _, v := range []rules.PolicyVersion{e.policies.Repository, e.policies.Floor} {
+		for key, id := range v.Directory.Users {
+			if cmp.Or(e.names[key], rules.Reviewer(key)).Key() != asked.Key() {
+				continue
+			}
+			login, err := at.LoginOf(ctx, id)
+			if errors.Is(err, github.ErrNotFound) {
+				err = nil
+			}
+			return key, rules.Reviewer(login), err
+		}
+		_, slug, _ := strings.Cut(asked.Key(), "/")
+		for key, t := range v.Directory.Teams {
+			if _, of, _ := strings.Cut(cmp.Or(e.names[key], rules.Reviewer(key)).Key(), "/"); of != slug {
+				continue
+			}
+			present, err := at.TeamSlug(ctx, at.owner(), t.ID)
+			if present == "" {
+				return key, "", err
+			}
+			return key, rules.Reviewer(at.owner() + "/" + present), err
+		}
+	}
+	return "", "", nil
 }
 
 // commentMarker begins our comment, so that it is found again. Others can write

@@ -52,22 +52,25 @@ type effect struct {
 	// first of the further ones.
 	about int
 
-	pull    int
-	sha     rules.SHA
-	review  rules.ReviewID
-	node    string
-	method  string
-	text    string
-	digest  string
-	users   []rules.Login
-	teams   []string
-	label   string
-	comment int64
-	marker  string // of the comment; "" is the merge door's
-	search  bool   // whether a comment that is not on record may be there
-	check   *github.CheckRunSpec
-	run     rules.CheckRunID
-	held    *heldRef
+	pull   int
+	sha    rules.SHA
+	review rules.ReviewID
+	node   string
+	method string
+	text   string
+	digest string
+	users  []rules.Login
+	teams  []string
+	// policies say who is asked for a review, and names keeps what they are called now.
+	policies rules.Policies
+	names    map[string]rules.Reviewer
+	label    string
+	comment  int64
+	marker   string // of the comment; "" is the merge door's
+	search   bool   // whether a comment that is not on record may be there
+	check    *github.CheckRunSpec
+	run      rules.CheckRunID
+	held     *heldRef
 }
 
 // heldRef is which held deployment an effect is for.
@@ -175,7 +178,7 @@ func planPull(p *github.Pull, data *pullData, head headData) plan {
 		}
 	}
 	say := func() {
-		text := comment(d, c)
+		text := comment(d, c, data)
 		if digest := short(text); digest != data.Commented {
 			add(effect{kind: effectComment, key: fmt.Sprintf("comment:%s:%d:%s", ref, data.Turn, digest), text: text, digest: digest, comment: data.Comment, search: true})
 		}
@@ -198,7 +201,7 @@ func planPull(p *github.Pull, data *pullData, head headData) plan {
 	}
 	planMerge(&pl, add, p, data, head, ref, allowed && d.Merge && (!approves || approved))
 
-	if users, teams := missing(d, p); len(users)+len(teams) > 0 && c.Draft == rules.No {
+	if users, teams := missing(d, p, data); len(users)+len(teams) > 0 && c.Draft == rules.No {
 		key := fmt.Sprintf("request:%s:%s:%d:%s", ref, c.Head.SHA, data.Turn, short(fmt.Sprint(users, teams)))
 		add(effect{kind: effectRequest, key: key, users: users, teams: teams})
 	}
@@ -261,7 +264,7 @@ func mergeMethod(allowed []string, refused int) string {
 }
 
 // missing are the reviewers of unmet needs who were not asked yet: exactly those.
-func missing(d rules.Decision, p *github.Pull) (users []rules.Login, teams []string) {
+func missing(d rules.Decision, p *github.Pull, data *pullData) (users []rules.Login, teams []string) {
 	if d.Verdict != rules.VerdictWait {
 		return nil, nil
 	}
@@ -274,9 +277,10 @@ func missing(d rules.Decision, p *github.Pull) (users []rules.Login, teams []str
 			continue
 		}
 		for _, r := range n.Asked() {
+			r = data.present(r)
 			login := rules.Login(r)
 			switch {
-			case asked(r):
+			case asked(r), slices.ContainsFunc(n.Approved, login.Equal):
 			case r.IsTeam():
 				if _, slug, _ := strings.Cut(string(r), "/"); !slices.Contains(teams, slug) {
 					teams = append(teams, slug)

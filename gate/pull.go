@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -45,6 +46,8 @@ type pullData struct {
 	// Comment is our comment's id and Comments the digest of what it says.
 	Comment   int64  `json:"comment,omitzero"`
 	Commented string `json:"commented,omitzero"`
+	// Names are those that reviewers have now, by the other one that the policy has.
+	Names map[string]rules.Reviewer `json:"names,omitzero"`
 	// Refused counts, by kind, the effects that GitHub refused at this head, the last of
 	// them at RefusedAt.
 	Refused   map[string]int `json:"refused,omitzero"`
@@ -92,6 +95,32 @@ func (d *pullData) waitsFor(policy *rules.Policy, check string) bool {
 		}
 	}
 	return false
+}
+
+// present is the name that a reviewer has now, as far as it is known.
+func (d *pullData) present(r rules.Reviewer) rules.Reviewer {
+	return cmp.Or(d.Names[r.Key()], r)
+}
+
+// learnNames takes over what the people of a change are called now whom the policies name
+// otherwise: they are known by their ids.
+func (d *pullData) learnNames(policies rules.Policies, c *rules.Change) {
+	if d.Names == nil {
+		d.Names = map[string]rules.Reviewer{}
+	}
+	for _, v := range []rules.PolicyVersion{policies.Repository, policies.Floor} {
+		for key, id := range v.Directory.Users {
+			for _, r := range append([]rules.Review{{User: c.Author}}, c.Reviews...) {
+				switch {
+				case r.User.ID != id || id == 0 || r.User.Login == "":
+				case r.User.Login.Equal(rules.Login(key)):
+					delete(d.Names, key)
+				default:
+					d.Names[key] = rules.Reviewer(r.User.Login)
+				}
+			}
+		}
+	}
 }
 
 func pullKey(repository rules.RepositoryID, number int) rules.WorkKey {
@@ -189,7 +218,11 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 		}
 	}
 	data.forgive(g.cfg.Now())
+	data.learnNames(policies, &p.Change)
 	pl := planPull(p, &data, head)
+	for i := range pl.effects {
+		pl.effects[i].policies, pl.effects[i].names = policies, data.Names
+	}
 	if left := data.Readings.again(); left > 0 && data.Decision.Verdict != rules.VerdictAllow && (pl.again == 0 || left < pl.again) {
 		pl.again = left
 	}
@@ -252,18 +285,23 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 			return nil
 		},
 		save: func(tx *store.Tx) error { return g.setSubject(tx, work.Key, data.Head, true, data) },
-		done: func(_ effect, kind string, result effectResult) {
-			switch kind {
-			case effectComment:
-				data.Comment, data.Commented = result.Comment, result.Digest
-			case effectRefused:
-				if data.Refused == nil {
-					data.Refused = map[string]int{}
-				}
-				data.Refused[result.Kind]++
-				data.RefusedAt = g.cfg.Now()
+	}
+	names := len(data.Names)
+	t.done = func(_ effect, kind string, result effectResult) {
+		switch kind {
+		case effectRequest:
+			if len(data.Names) != names && t.plan.again == 0 {
+				t.plan.again = time.Second // the comment mentions them by the names before
 			}
-		},
+		case effectComment:
+			data.Comment, data.Commented = result.Comment, result.Digest
+		case effectRefused:
+			if data.Refused == nil {
+				data.Refused = map[string]int{}
+			}
+			data.Refused[result.Kind]++
+			data.RefusedAt = g.cfg.Now()
+		}
 	}
 	return t.run(ctx)
 }

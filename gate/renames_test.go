@@ -1,6 +1,8 @@
 package gate_test
 
 import (
+	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +77,57 @@ func TestAPolicyKeepsWhomItsNamesMean(t *testing.T) {
 	if list, err = w.gate.LookAtAdoption(t.Context(), "acme/orders"); err != nil || !list[0].InForce {
 		t.Errorf("it is not in force: %v", err)
 	}
+}
+
+// Reviewers are asked and mentioned by the names that they have now, once those of the
+// policy turned out to be nobody's; who took one of those is not.
+func TestReviewersAreAskedByTheirPresentNames(t *testing.T) {
+	for _, taken := range []bool{false, true} {
+		w := newWorld(t, reviewersOnly("acme/sre, dave, carol"))
+		w.dave.Rename("david")
+		w.sre.Rename("reliability")
+		if taken {
+			w.g.User("dave")
+			w.acme.Team("sre", w.alice)
+		}
+		p := w.fix()
+		said := p.See()
+		waiting := slices.Sorted(slices.Values(said.Waiting))
+		if !slices.Equal(waiting, []string{"acme/reliability", "carol", "david"}) {
+			t.Errorf("asked are %v", waiting)
+		}
+		if text := fmt.Sprint(said.Comments); !strings.Contains(text, "@acme/reliability, @david, @carol ends") {
+			t.Errorf("the comment: %s", text)
+		}
+		// Nothing is asked for again when it is looked at again.
+		before := len(w.g.Requests())
+		w.later(p, time.Minute)
+		for _, r := range w.g.Requests()[before:] {
+			if r.Method == http.MethodPost && strings.HasSuffix(r.Path, "/requested_reviewers") || strings.HasPrefix(r.Path, "/user/") {
+				t.Errorf("asked again: %s %s", r.Method, r.Path)
+			}
+		}
+	}
+}
+
+// One alone whose name is old is asked too, and one who gave an opinion under another name
+// is not.
+func TestAReviewerIsAskedByTheirPresentName(t *testing.T) {
+	w := newWorld(t, strings.Replace(reviewersOnly("dave, rose, bob"), "gate: human\n", "gate: human\n    count: 2\n", 1))
+	w.dave.Rename("david")
+	p := w.fix()
+	if waiting := p.See().Waiting; !slices.Contains(waiting, "david") || len(waiting) != 3 {
+		t.Errorf("asked are %v", waiting)
+	}
+	w.approve(p, w.dave)
+	w.settle()
+	said := p.See()
+	if text := fmt.Sprint(said.Comments); !slices.Equal(slices.Sorted(slices.Values(said.Waiting)), []string{"bob", "rose"}) || strings.Contains(text, "@dav") {
+		t.Errorf("asked are %v, the comment: %s", said.Waiting, text)
+	}
+	w.approve(p, w.rose)
+	w.settle()
+	w.want(p, "success")
 }
 
 // An organisation that is renamed is served on, whoever takes its name.

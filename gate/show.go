@@ -245,7 +245,7 @@ func dismissal(d rules.Decision, otherHead bool) string {
 
 // comment is our one comment on a pull request. It mentions whoever is missing,
 // each once: the rest of the text mentions nobody.
-func comment(d rules.Decision, c *rules.Change) string {
+func comment(d rules.Decision, c *rules.Change, data *pullData) string {
 	var b strings.Builder
 	b.WriteString(commentMarker + "\n")
 	fmt.Fprintf(&b, "**%s**\n", markdown(headline(d)))
@@ -258,7 +258,8 @@ func comment(d rules.Decision, c *rules.Change) string {
 			continue
 		}
 		for _, r := range n.Asked() {
-			if at := "@" + string(r); !slices.Contains(mentions, at) && !rules.Login(r).Equal(c.Author.Login) {
+			r = data.present(r)
+			if at := "@" + string(r); !slices.ContainsFunc(n.Approved, rules.Login(r).Equal) && !slices.Contains(mentions, at) && !rules.Login(r).Equal(c.Author.Login) {
 				mentions = append(mentions, at)
 			}
 		}

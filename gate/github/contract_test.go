@@ -71,6 +71,11 @@ func TestEveryMethodFitsTheDescription(t *testing.T) {
 			_, err := r.Members(ctx, "acme", map[string]rules.TeamID{"acme/sre": rules.TeamID(w.sre.ID), "acme/old-sre": rules.TeamID(w.sre.ID)}, []rules.Actor{actor(w.bob), actor(w.eve)})
 			return err
 		}},
+		{"TeamSlug", func() error {
+			_, err := r.TeamSlug(ctx, "acme", rules.TeamID(w.sre.ID))
+			return err
+		}},
+		{"LoginOf", func() error { _, err := r.LoginOf(ctx, rules.AccountID(w.bob.ID)); return err }},
 		{"PullsAt", func() error { _, err := r.PullsAt(ctx, head); return err }},
 		{"OpenPulls", func() error { _, err := r.OpenPulls(ctx); return err }},
 		{"Standing", func() error { _, err := r.Standing(ctx); return err }},

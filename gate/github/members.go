@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	gh "github.com/google/go-github/v62/github"
 
 	"github.com/sallyport/sallyport/rules"
 )
@@ -92,6 +94,25 @@ func (r *Repository) Members(ctx context.Context, org string, teams map[string]r
 		}
 	}
 	return out, nil
+}
+
+// TeamSlug is what a team of an organisation is called now, "" where it has none with the
+// id. It is asked for where a name of it turned out not to be its own.
+func (r *Repository) TeamSlug(ctx context.Context, org string, id rules.TeamID) (string, error) {
+	found, err := r.renamedTeams(ctx, org, map[string]rules.TeamID{"": id})
+	return found[""], err
+}
+
+// LoginOf is what an account is called now, or [ErrNotFound].
+func (r *Repository) LoginOf(ctx context.Context, id rules.AccountID) (rules.Login, error) {
+	var who gh.User
+	if _, err := r.send(ctx, http.MethodGet, fmt.Sprintf("user/%d", id), nil, &who); err != nil {
+		return "", err
+	}
+	if rules.AccountID(who.GetID()) != id {
+		return "", ErrNotFound
+	}
+	return rules.Login(who.GetLogin()), nil
 }
 
 // teamKey is a team of an organisation, by its present name.

@@ -48,7 +48,7 @@ func descriptions(t testing.TB) (*contract.OpenAPI, *contract.GraphQL) {
 // unlisted are operations that GitHub has and the description that we are given
 // leaves out.
 func unlisted(_, path string) bool {
-	return strings.Contains(path, "/git/ref/") || strings.Contains(path, "/git/blobs/") || strings.Contains(path, "/commits/") && strings.HasSuffix(path, "/statuses") || strings.HasPrefix(path, "/repositories/")
+	return strings.Contains(path, "/git/ref/") || strings.Contains(path, "/git/blobs/") || strings.Contains(path, "/commits/") && strings.HasSuffix(path, "/statuses") || strings.HasPrefix(path, "/repositories/") || strings.HasPrefix(path, "/user/")
 }
 
 // wire carries the client's requests: it holds them to the descriptions, and lets a

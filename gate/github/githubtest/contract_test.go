@@ -28,7 +28,7 @@ func unlisted(method, path string) bool {
 		return true
 	case strings.HasSuffix(path, "/git/commits"), strings.Contains(path, "/git/refs"), strings.HasSuffix(path, "/rerequest"):
 		return true
-	case strings.HasPrefix(path, "/applications/"):
+	case strings.HasPrefix(path, "/applications/"), strings.HasPrefix(path, "/user/"):
 		return true
 	case method == http.MethodPut && strings.Contains(path, "/contents/"), method == http.MethodPost && strings.HasSuffix(path, "/pulls"), method == http.MethodPatch && strings.Contains(path, "/pulls/"):
 		return true

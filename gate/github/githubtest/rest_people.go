@@ -18,6 +18,17 @@ func peopleRoutes() []route {
 			}
 			return c.g.fullUserView(u), nil
 		}},
+		{pattern: "GET /user/{account_id}", who: byToken, serve: func(c *call) (any, error) {
+			id, err := c.id("account_id")
+			if err != nil {
+				return nil, err
+			}
+			u := c.g.users[id]
+			if u == nil || u.gone {
+				return nil, notFound()
+			}
+			return c.g.fullUserView(u), nil
+		}},
 		{pattern: "GET /orgs/{org}", who: byToken, serve: func(c *call) (any, error) { return c.g.fullOrgView(c.org), nil }},
 		{pattern: "GET /orgs/{org}/teams/{team_slug}", who: byToken, need: members, serve: func(c *call) (any, error) {
 			t := c.org.team(c.r.PathValue("team_slug"))
