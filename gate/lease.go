@@ -96,8 +96,15 @@ func (g *Gate) request(ctx context.Context, t rules.JobToken, credential string)
 		return nil, &jobs.Refusal{Status: http.StatusForbidden, Code: "SP604", Claim: "environment", Text: "The token does not say of which job and environment it is: name the environment in the job."}
 	}
 	x := &leaseRequest{token: t, credential: credential}
+	work := store.Work{Key: runKey(c.RepositoryID, c.RunID)}
 	var err error
-	if x.at, err = g.place(ctx, store.Work{Key: runKey(c.RepositoryID, c.RunID)}); err != nil {
+	if x.at, err = g.place(ctx, work); err == nil && !strings.EqualFold(c.Repository, x.at.fullName) {
+		// It may have been renamed, and no event told of it yet.
+		if err = g.readInstallation(ctx, x.at.installation.ID); err == nil {
+			x.at, err = g.place(ctx, work)
+		}
+	}
+	if err != nil {
 		if errors.Is(err, errNotServed) {
 			err = jobs.ErrNotServed
 		}

@@ -159,6 +159,28 @@ func TestAnOrganisationThatIsRenamed(t *testing.T) {
 	}
 }
 
+// A job of a repository that was renamed a moment ago gets its credential under the new
+// name, whether an event told of it or not, and under no other.
+func TestALeaseRightAfterARename(t *testing.T) {
+	s := &safe{}
+	w := deploys(t, keysPolicy, keys(s))
+	d := w.deploy("production")
+	d.click(w.rose, "approve")
+	d.want("in_progress", "approved")
+	w.repo.Rename(w.carol, "shop")
+	as := func(name string) func(*rules.JobToken) {
+		return func(t *rules.JobToken) {
+			t.Claims.Repository, t.Claims.JobWorkflowRef = name, name+"/.github/workflows/deploy.yml@refs/heads/main"
+		}
+	}
+	if _, code := w.lease(d, "orders-migrator", as("acme/other")); code != "SP609" {
+		t.Errorf("under another repository's name: %q", code)
+	}
+	if _, code := w.lease(d, "orders-migrator", as("acme/shop")); code != "" {
+		t.Errorf("under its new name: %s", code)
+	}
+}
+
 // A repository that was deleted leaves nothing to one that is made under its name.
 func TestARepositoryThatIsMadeAnew(t *testing.T) {
 	s := &safe{}
