@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"time"
@@ -29,3 +30,8 @@ func (g *Gate) BreakLedger() (mend func()) {
 
 // LeftAlone is how long something held is left alone.
 func LeftAlone(key rules.WorkKey) time.Duration { return leftAlone(key) }
+
+// SweepInTurn sweeps, unless another process has just done so.
+func (g *Gate) SweepInTurn(ctx context.Context, always bool) (bool, error) {
+	return g.sweepInTurn(ctx, always)
+}

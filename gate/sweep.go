@@ -20,6 +20,9 @@ const (
 	// a list is read so often, and each is looked at whole after one to two times anew.
 	relook = 15 * time.Minute
 	anew   = 24 * time.Hour
+	// sweptShare is of how many parts of the time between two sweeps another process's
+	// sweep does for ours: all but one.
+	sweptShare = 10
 	// deliveriesKept is how long GitHub keeps deliveries, and for how long ours are
 	// remembered (https://docs.github.com/webhooks/testing-and-troubleshooting-webhooks/viewing-webhook-deliveries).
 	deliveriesKept = 3 * 24 * time.Hour
@@ -35,14 +38,15 @@ const (
 	maxApart = 200
 )
 
-// sweeps has a sweep made now and then, until ctx ends.
+// sweeps has a sweep made now and then, until ctx ends. The first is made whatever
+// others do: it is for what was lost while this process was away.
 func (g *Gate) sweeps(ctx context.Context) {
 	tick := time.NewTicker(g.cfg.Sweep)
 	defer tick.Stop()
-	for {
+	for first := true; ; first = false {
 		begun := g.cfg.Now()
-		err := g.Sweep(ctx)
-		if ctx.Err() == nil {
+		made, err := g.sweepInTurn(ctx, first)
+		if made && ctx.Err() == nil {
 			g.cfg.Swept(err, g.cfg.Now().Sub(begun))
 		}
 		if err != nil && ctx.Err() == nil {
@@ -54,6 +58,29 @@ func (g *Gate) sweeps(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// sweptSetting is where it is kept when a sweep was last begun, by whichever process.
+const sweptSetting = "swept"
+
+// sweepInTurn sweeps, unless another process over the same store has just done so: as
+// many of them ask GitHub no more than one does. Made says whether it did. Two that
+// begin in the same moment both sweep, which does no harm.
+func (g *Gate) sweepInTurn(ctx context.Context, always bool) (made bool, err error) {
+	now := g.cfg.Now()
+	text, err := g.cfg.Store.Setting(ctx, sweptSetting)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return true, err
+	}
+	if n, err := strconv.ParseInt(string(text), 10, 64); err == nil && !always {
+		if age := now.Sub(time.Unix(0, n)); age >= 0 && age < g.cfg.Sweep-g.cfg.Sweep/sweptShare {
+			return false, nil
+		}
+	}
+	if err := g.cfg.Store.SetSetting(ctx, sweptSetting, strconv.AppendInt(nil, now.UnixNano(), 10), now); err != nil {
+		return true, err
+	}
+	return true, g.Sweep(ctx)
 }
 
 // Sweep marks what no event told of: new installations, repositories and what is
