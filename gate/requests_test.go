@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/gate"
+	"github.com/sallyport/sallyport/gate/store"
+	"github.com/sallyport/sallyport/rules"
 )
 
 // costs counts what is asked of GitHub by our App while something is done, by what the
@@ -20,6 +22,55 @@ func (w *world) costs(path string, do func()) (n int) {
 		}
 	}
 	return n
+}
+
+// swept sweeps and does what comes of it.
+func (w *world) swept() {
+	w.t.Helper()
+	must(w.t, w.gate.Sweep(w.t.Context()))
+	w.settle()
+}
+
+// An App on all of an organisation's repositories asks nothing about those that have no
+// policy at every sweep, and looks at them now and then all the same.
+func TestARepositoryWithoutPolicyIsLeftAlone(t *testing.T) {
+	w := newWorld(t, "")
+	w.swept()
+	if n := w.costs("/repos/acme/orders", w.swept); n != 0 {
+		t.Errorf("a sweep asks %d times about a repository that has no policy and was just looked at", n)
+	}
+	key := rules.WorkKey{Kind: rules.WorkRepository, Repository: rules.RepositoryID(w.repo.ID)}
+	aged := func(by time.Duration) {
+		t.Helper()
+		s, err := w.store.Subject(t.Context(), key)
+		must(t, err)
+		s.UpdatedAt = w.clock.Now().Add(-by)
+		must(t, w.store.Update(t.Context(), func(tx *store.Tx) error { return tx.SetSubject(s) }))
+	}
+	aged(quarter)
+	if w.costs("/repos/acme/orders", w.swept) == 0 {
+		t.Error("it is never looked at again")
+	}
+	aged(-time.Hour) // the clock was set back
+	if w.costs("/repos/acme/orders", w.swept) == 0 {
+		t.Error("it is left alone until a time that may never come")
+	}
+}
+
+// Where a policy is in force, the repository's or its owner's, every sweep looks.
+func TestARepositoryWithAPolicyIsNotLeftAlone(t *testing.T) {
+	w := newWorld(t, policyText)
+	if w.costs("/repos/acme/orders", w.swept) == 0 {
+		t.Error("a repository with a policy is left alone")
+	}
+	w = newWorld(t, "")
+	floor := w.withFloor(policyText)
+	if w.costs("/repos/acme/orders", w.swept) == 0 {
+		t.Error("a repository under a floor is left alone")
+	}
+	if w.costs("/repos/"+floor.FullName(), w.swept) == 0 {
+		t.Error("the floor's repository is left alone")
+	}
 }
 
 // However many processes work over one store, one of them sweeps in the time of a sweep.

@@ -148,10 +148,39 @@ func (g *Gate) sweepInstallations(ctx context.Context) error {
 			return err
 		}
 		for _, r := range repos {
-			marks = append(marks, rules.Mark{Key: repositoryKey(r.ID), Priority: rules.PriorityHousekeeping, Installation: in.ID, FullName: r.FullName})
+			idle, err := g.idles(ctx, in.Account.ID, r)
+			if err != nil {
+				return err
+			}
+			if !idle {
+				marks = append(marks, rules.Mark{Key: repositoryKey(r.ID), Priority: rules.PriorityHousekeeping, Installation: in.ID, FullName: r.FullName})
+			}
 		}
 	}
 	return g.mark(ctx, marks)
+}
+
+// idles reports whether a repository is left alone for now: no policy was ever in force
+// there, none of its owner's either, and it was looked at lately. An App on all of an
+// organisation's repositories has many such, in which nothing can be opened, and each
+// look costs requests.
+func (g *Gate) idles(ctx context.Context, owner rules.AccountID, r store.Repository) (bool, error) {
+	if (&place{fullName: r.FullName}).holdsFloor() {
+		return false, nil // a floor that is new there is one for all others
+	}
+	_, policy := g.cfg.Store.Policy(ctx, r.ID, rules.PolicyPath)
+	_, floor := g.cfg.Store.Setting(ctx, floorSetting(owner))
+	s, looked := g.cfg.Store.Subject(ctx, repositoryKey(r.ID))
+	for _, err := range []error{policy, floor, looked} {
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return false, err
+		}
+	}
+	if policy == nil || floor == nil || looked != nil {
+		return false, nil
+	}
+	age := g.cfg.Now().Sub(s.UpdatedAt)
+	return age >= 0 && age < relook, nil
 }
 
 // sweepHeld marks what is held and was not looked at for long.
