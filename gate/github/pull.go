@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	gh "github.com/google/go-github/v62/github"
 
 	"github.com/sallyport/sallyport/rules"
@@ -258,6 +259,23 @@ func (r *Repository) files(ctx context.Context, g *gqlPull, p *Pull) error {
 	return nil
 }
 
+// reduceFiles leaves of a page of files what is read of it: not the patches.
+func reduceFiles(body []byte) ([]byte, error) {
+	var list []struct {
+		Path      string `json:"filename"`
+		Previous  string `json:"previous_filename,omitzero"`
+		Status    string `json:"status"`
+		Additions int    `json:"additions"`
+		Deletions int    `json:"deletions"`
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, err
+	}
+	return json.Marshal(list)
+}
+
+// listFiles reads them by REST. Every look reads them, and most find them as they were:
+// those pages cost nothing.
 func (r *Repository) listFiles(ctx context.Context, g *gqlPull, p *Pull) error {
 	rest, err := r.rest()
 	if err != nil {
@@ -266,7 +284,7 @@ func (r *Repository) listFiles(ctx context.Context, g *gqlPull, p *Pull) error {
 	p.Change.Files = []rules.File{}
 	o := &gh.ListOptions{PerPage: 100}
 	for range maxFiles/100 + 1 {
-		list, answer, err := rest.PullRequests.ListFiles(ctx, r.owner, r.name, g.Number, o)
+		list, answer, err := rest.PullRequests.ListFiles(reduced(ctx, reduceFiles), r.owner, r.name, g.Number, o)
 		if err != nil {
 			return r.client.understand(ctx, err)
 		}

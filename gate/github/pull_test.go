@@ -346,3 +346,29 @@ func TestPolicyOfAPull(t *testing.T) {
 		})
 	}
 }
+
+// The files of a large change are read at every look. As long as they are the same that
+// costs nothing of the budget, and what a push brings is seen.
+func TestManyFilesAgain(t *testing.T) {
+	w := newWorld(t)
+	files := map[string]string{}
+	for i := range 250 {
+		files[fmt.Sprintf("src/%03d.go", i)] = "package src\n"
+	}
+	w.repo.CommitTo(w.dave, "large", "Much", files)
+	p, err := w.repo.OpenPull(w.dave, githubtest.PullSpec{Head: "large", Title: "Much"})
+	must(t, err)
+	first := w.pull(p)
+	before := w.used()
+	again := w.pull(p)
+	if n := w.used() - before; n != 2 { // the query, and the one that the head is the same
+		t.Errorf("what did not change costs %d of the budget, want 2", n)
+	}
+	if len(again.Change.Files) != 250 || !slices.Equal(again.Change.Files, first.Change.Files) || again.Change.FilesComplete != rules.Yes {
+		t.Errorf("%d files from the cache, complete: %v; want the same 250", len(again.Change.Files), again.Change.FilesComplete)
+	}
+	w.repo.CommitTo(w.dave, "large", "More", map[string]string{"src/999.go": "package src\n"})
+	if now := w.pull(p); len(now.Change.Files) != 251 {
+		t.Errorf("%d files after a push, want 251", len(now.Change.Files))
+	}
+}
