@@ -269,6 +269,14 @@ func (c *Client) Granted(in rules.InstallationID, permissions map[string]string)
 	}
 }
 
+// may is what an installation may do as last heard, if it was heard of.
+func (c *Client) may(in rules.InstallationID) (permissions map[string]string, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	permissions, known = c.granted[in]
+	return permissions, known
+}
+
 // Repository is a handle on a repository as an installation reaches it. It asks
 // nothing.
 func (c *Client) Repository(in rules.InstallationID, id rules.RepositoryID, fullName string) *Repository {

@@ -215,7 +215,7 @@ func (r *Repository) Protection(ctx context.Context, branch string, app rules.Ap
 			} `json:"required_status_checks"`
 		} `json:"protection"`
 	}
-	if _, err := r.get(ctx, "branches/"+url.PathEscape(branch), &b); err != nil {
+	if _, err := r.get(conditional(ctx), "branches/"+url.PathEscape(branch), &b); err != nil {
 		return Protection{}, err
 	}
 	if b.Protection != nil && b.Protection.Checks != nil {
@@ -244,7 +244,7 @@ func (r *Repository) branchRules(ctx context.Context, branch string, app rules.A
 				Count   int  `json:"required_approving_review_count"`
 			} `json:"parameters"`
 		}
-		more, err := r.get(ctx, fmt.Sprintf("rules/branches/%s?per_page=100&page=%d", url.PathEscape(branch), page), &list)
+		more, err := r.get(conditional(ctx), fmt.Sprintf("rules/branches/%s?per_page=100&page=%d", url.PathEscape(branch), page), &list)
 		if err != nil {
 			return err
 		}
@@ -276,11 +276,15 @@ func (r *Repository) branchRules(ctx context.Context, branch string, app rules.A
 // dismisses says whether classic protection dismisses stale reviews, which only an
 // App with Administration: read is told.
 func (r *Repository) dismisses(ctx context.Context, branch string) (rules.Tri, error) {
-	in, err := r.client.Installation(ctx, r.installation)
-	if err != nil {
-		return rules.Unknown, err
+	permissions, known := r.client.may(r.installation)
+	if !known {
+		in, err := r.client.Installation(ctx, r.installation)
+		if err != nil {
+			return rules.Unknown, err
+		}
+		permissions = in.Permissions
 	}
-	if may := in.Permissions["administration"]; may != "read" && may != "write" {
+	if may := permissions["administration"]; may != "read" && may != "write" {
 		return rules.Unknown, nil
 	}
 	var p struct {
@@ -288,9 +292,12 @@ func (r *Repository) dismisses(ctx context.Context, branch string) (rules.Tri, e
 			Dismiss bool `json:"dismiss_stale_reviews"`
 		} `json:"required_pull_request_reviews"`
 	}
-	_, err = r.get(ctx, "branches/"+url.PathEscape(branch)+"/protection", &p)
+	_, err := r.get(conditional(ctx), "branches/"+url.PathEscape(branch)+"/protection", &p)
 	if errors.Is(err, ErrNotFound) {
 		return rules.No, nil // it is protected by rulesets alone
+	}
+	if errors.Is(err, ErrForbidden) {
+		return rules.Unknown, nil // the permission was taken away since
 	}
 	if err != nil {
 		return rules.Unknown, err

@@ -270,6 +270,45 @@ func TestProtection(t *testing.T) {
 	}
 }
 
+// What a branch requires is asked for again and again, of one pull request after the
+// other: as long as it is the same that costs nothing of the budget, and another answer
+// is seen at once.
+func TestProtectionAgain(t *testing.T) {
+	may := permissions()
+	may["administration"] = "read"
+	w := newWorld(t, setting{permissions: may})
+	w.client.Granted(rules.InstallationID(w.inst.ID), may)
+	protect := func(dismiss bool) {
+		w.repo.Protect("main", &githubtest.Protection{Reviews: &githubtest.RequiredReviews{Count: 1, DismissStale: dismiss}})
+	}
+	ask := func(want rules.Tri) int {
+		t.Helper()
+		before := w.used()
+		got, err := w.orders.Protection(t.Context(), "main", rules.AppID(w.app.ID), true)
+		must(t, err)
+		if got.Guarded != want {
+			t.Errorf("guarded is %v, want %v", got.Guarded, want)
+		}
+		return w.used() - before
+	}
+	protect(true)
+	ask(rules.Yes)
+	if n := ask(rules.Yes); n != 0 {
+		t.Errorf("what did not change costs %d of the budget", n)
+	}
+	protect(false)
+	ask(rules.No)
+	// The permission ends, and nobody has heard of it yet.
+	w.g.Allow("lacks administration")
+	w.inst.Permit(w.carol, permissions())
+	late := w.newClient(func(*github.Config) {})
+	late.Granted(rules.InstallationID(w.inst.ID), may)
+	got, err := late.Repository(rules.InstallationID(w.inst.ID), rules.RepositoryID(w.repo.ID), "acme/orders").Protection(t.Context(), "main", rules.AppID(w.app.ID), true)
+	if err != nil || got.Guarded != rules.Unknown {
+		t.Errorf("without the permission: guarded %v, %v; want unknown", got.Guarded, err)
+	}
+}
+
 // Who pushed is by the activity of the branch, and never only the last page of it.
 func TestLastPush(t *testing.T) {
 	w := newWorld(t)
