@@ -80,12 +80,17 @@ func (d *pullData) forgive(now time.Time) {
 	}
 }
 
-// waitsFor reports whether the decision rests on a check, or would.
+// waitsFor reports whether the decision rests on a check, or would: only those that the
+// environments which it touches wait for are looked at. What may be merged is another
+// matter, since what GitHub waits for is not told.
 func (d *pullData) waitsFor(policy *rules.Policy, check string) bool {
 	if policy == nil {
 		return false
 	}
 	for _, name := range policy.EnvironmentNames() {
+		if touched := d.Decision.Environments; len(touched) > 0 && !d.Decision.Merge && !slices.Contains(touched, name) {
+			continue
+		}
 		env := policy.Environments[name]
 		if env.Gate == rules.GateAuto && len(env.After) == 0 {
 			return true // whatever the base branch requires

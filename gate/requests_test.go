@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/gate"
+	"github.com/sallyport/sallyport/gate/github/githubtest"
 	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -18,6 +19,20 @@ func (w *world) costs(path string, do func()) (n int) {
 	do()
 	for _, q := range w.g.Requests()[before:] {
 		if q.App == "sallyport" && strings.Contains(q.Path, path) {
+			n++
+		}
+	}
+	return n
+}
+
+// looks counts the pull requests that are read while something is done and worked off.
+func (w *world) looks(do func()) (n int) {
+	w.t.Helper()
+	before := len(w.g.Requests())
+	do()
+	w.settle()
+	for _, q := range w.g.Requests()[before:] {
+		if q.App == "sallyport" && strings.Contains(string(q.Body), "query pull(") {
 			n++
 		}
 	}
@@ -108,5 +123,60 @@ func TestReplicasSweepInTurn(t *testing.T) {
 	must(t, w.store.SetSetting(t.Context(), "swept", []byte("9000000000000000000"), w.clock.Now()))
 	if !sweeps(false) {
 		t.Error("a process whose clock is ahead keeps all others from sweeping")
+	}
+}
+
+// A check that no environment of a change waits for is of no concern to it, whatever others
+// wait for.
+func TestChecksThatDecideNothingAskNothing(t *testing.T) {
+	const policy = `version: 1
+reviewers: [acme/sre]
+environments:
+  dev: {gate: auto, paths: [docs/**], after: [test]}
+  staging: {gate: auto, paths: [deploy/staging/**]}
+  production: {gate: human}
+agents: {also: [{id: acme-writer, logins: ["writer[bot]"]}]}
+`
+	w := newWorld(t, policy)
+	code := w.open(w.alice, "code", map[string]string{"src/a.go": "package a\n"})
+	w.settle()
+	begins := func(sha string) *githubtest.Job {
+		return w.repo.StartRun(githubtest.RunSpec{Workflow: ".github/workflows/test.yml", By: w.dave, SHA: sha, Jobs: []githubtest.JobSpec{{Name: "test"}}}).Job("test")
+	}
+	for _, c := range []struct {
+		name string
+		do   func()
+	}{
+		{"test", func() { must(t, begins(code.Head()).Complete("success")) }},
+		{"of any name", func() { w.repo.AddCheck(w.agentApp, code.Head(), "scan", "failure") }},
+		{"a status", func() { w.repo.Status(w.dave, code.Head(), "coverage", "success") }},
+	} {
+		if n := w.looks(c.do); n != 0 {
+			t.Errorf("%s: %d looks at a change that waits for people alone", c.name, n)
+		}
+	}
+	docs := w.open(w.agent, "docs", map[string]string{"docs/a.md": "x\n"})
+	w.settle()
+	job := begins(docs.Head())
+	w.settle()
+	must(t, job.Complete("success"))
+	w.settle()
+	w.want(docs, "success")
+	if w.approvals(docs) != 1 {
+		t.Fatalf("it is not approved: %s", w.dump(docs))
+	}
+	// It begins anew: what was allowed is taken back.
+	job = begins(docs.Head())
+	w.settle()
+	if w.approvals(docs) != 0 {
+		t.Errorf("it stays approved while its check runs again: %s", w.dump(docs))
+	}
+	must(t, job.Complete("success"))
+	w.settle()
+	w.want(docs, "success")
+	staging := w.open(w.agent, "staging", map[string]string{"deploy/staging/a.yml": "x\n"})
+	w.settle()
+	if w.looks(func() { w.repo.AddCheck(w.agentApp, staging.Head(), "scan", "success") }) == 0 {
+		t.Error("a check is of no concern where any may be required")
 	}
 }
