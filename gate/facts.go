@@ -46,6 +46,10 @@ type readings struct {
 	// Modes are the modes of changed files; ModesRead says that they were read.
 	Modes     map[string]string `json:"modes,omitzero"`
 	ModesRead bool              `json:"modes_read,omitzero"`
+	// Stands are the earlier heads at which approvals still stand, by what StandsKey
+	// names.
+	Stands    []rules.SHA `json:"stands,omitzero"`
+	StandsKey string      `json:"stands_key,omitzero"`
 
 	Base       string             `json:"base,omitzero"`
 	Protection *github.Protection `json:"protection,omitzero"`
@@ -69,9 +73,14 @@ func (g *Gate) judge(ctx context.Context, at *place, policies rules.Policies, p 
 		return rules.Decision{}, err
 	}
 	var err error
-	if c.StandingHeads, err = at.StandingHeads(ctx, p); err != nil {
-		return rules.Decision{}, err
+	// What it follows from are commits, which cannot change: trees of them are large.
+	if key := standingKey(p); r.StandsKey != key {
+		if r.Stands, err = at.StandingHeads(ctx, p); err != nil {
+			return rules.Decision{}, err
+		}
+		r.StandsKey = key
 	}
+	c.StandingHeads = r.Stands
 	r.apply(p)
 
 	// Each round answers one question for good, so that this ends.
@@ -116,6 +125,22 @@ func (g *Gate) judge(ctx context.Context, at *place, policies rules.Policies, p 
 		r.apply(p)
 	}
 	return d, nil
+}
+
+// standingKey names all that [github.Repository.StandingHeads] goes by.
+func standingKey(p *github.Pull) string {
+	c := &p.Change
+	facts := []string{string(c.Head.SHA), fmt.Sprint(c.CommitsComplete, c.FilesComplete)}
+	for _, v := range c.Reviews {
+		facts = append(facts, fmt.Sprint(v.SHA, v.State, v.User.Type))
+	}
+	for _, m := range c.Commits {
+		facts = append(facts, fmt.Sprint(m.SHA, p.Links[m.SHA], p.GitHubSigned[m.SHA]))
+	}
+	for _, f := range c.Files {
+		facts = append(facts, f.Path, f.PreviousPath)
+	}
+	return short(fmt.Sprintf("%q", facts))
 }
 
 func has(d rules.Decision, code rules.Code) bool {

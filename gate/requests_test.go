@@ -180,3 +180,31 @@ agents: {also: [{id: acme-writer, logins: ["writer[bot]"]}]}
 		t.Error("a check is of no concern where any may be required")
 	}
 }
+
+// That an approval outlived a merge of the base is found out once, from trees of all files.
+func TestWhereApprovalsStandIsReadOnce(t *testing.T) {
+	w := newWorld(t, policyText)
+	p := w.fix()
+	w.approve(p, w.bob)
+	w.settle()
+	main := w.push(w.carol, "main", map[string]string{"README.md": "# Orders\n"})
+	merge := func(files map[string]string) {
+		t.Helper()
+		must(t, w.repo.Push(w.alice, "fix", w.repo.Commit(githubtest.Commit{
+			Message: "Merge branch 'main' into fix", Author: w.alice.Identity(), Committer: githubtest.Identity{Name: "GitHub", Email: "noreply@github.com"},
+			Parents: []string{p.Head(), main}, Files: text(files), Signed: true,
+		})))
+		w.settle()
+	}
+	if w.costs("/git/trees/", func() { merge(map[string]string{"README.md": "# Orders\n"}) }) == 0 {
+		t.Fatal("no tree is read, so this shows nothing")
+	}
+	w.want(p, "success", "SP302")
+	if n := w.costs("/git/trees/", func() { must(t, p.Label(w.alice, "a")); w.settle() }); n != 0 {
+		t.Errorf("%d trees are read again", n)
+	}
+	w.want(p, "success", "SP302")
+	main = w.push(w.carol, "main", map[string]string{"README.md": "# Orders, again\n"})
+	merge(map[string]string{"README.md": "# Orders, again\n", "src/b.go": "package evil\n"})
+	w.want(p, "action_required", "SP313")
+}
