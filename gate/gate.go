@@ -107,6 +107,8 @@ type Gate struct {
 	policies map[policyKey]*rules.Policy
 	// looks is how many of each repository's keys are looked at. Guarded by mu.
 	looks map[rules.RepositoryID]int
+	// foreign are installations on accounts that are not served. Guarded by mu.
+	foreign map[rules.InstallationID]bool
 	// unrecorded are closing effects that were applied while the ledger could not
 	// be written, and the decisions that they follow from. Guarded by mu.
 	unrecorded []ledger.Entry
@@ -144,7 +146,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking GitHub who this App is: %w", err)
 	}
-	g := &Gate{cfg: cfg, app: app, owners: map[rules.AccountID]bool{}, wake: make(chan struct{}, 1), taking: make(chan struct{}, 1), looks: map[rules.RepositoryID]int{}, policies: map[policyKey]*rules.Policy{}}
+	g := &Gate{cfg: cfg, app: app, owners: map[rules.AccountID]bool{}, wake: make(chan struct{}, 1), taking: make(chan struct{}, 1), looks: map[rules.RepositoryID]int{}, foreign: map[rules.InstallationID]bool{}, policies: map[policyKey]*rules.Policy{}}
 	for _, o := range cfg.Owners {
 		g.owners[o] = true
 	}

@@ -52,6 +52,7 @@ func (g *Gate) readInstallation(ctx context.Context, id rules.InstallationID) er
 		}
 	}
 	if !g.owners[row.Account] && row.State == installationActive {
+		g.setForeign(id)
 		g.cfg.Log.WarnContext(ctx, "an installation on an account that is not served; name it in SALLYPORT_OWNERS to serve it",
 			slog.Int64("installation", int64(id)), slog.Int64("account", int64(row.Account)), slog.String("login", string(row.Login)))
 		return fmt.Errorf("installation %d is on account %d: %w", id, row.Account, errNotServed)

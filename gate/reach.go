@@ -50,6 +50,9 @@ type installationData struct {
 func (g *Gate) place(ctx context.Context, work store.Work) (*place, error) {
 	repo, err := g.cfg.Store.Repository(ctx, work.Key.Repository)
 	if errors.Is(err, store.ErrNotFound) && work.Installation != 0 {
+		if g.isForeign(work.Installation) {
+			return nil, fmt.Errorf("installation %d is of an account that is not: %w", work.Installation, errNotServed)
+		}
 		// The first that is heard of it: list what the installation reaches.
 		if err := g.readInstallation(ctx, work.Installation); err != nil {
 			return nil, err
@@ -82,6 +85,27 @@ func (g *Gate) place(ctx context.Context, work store.Work) (*place, error) {
 		Repository: g.cfg.GitHub.Repository(in.ID, repo.ID, repo.FullName),
 		id:         repo.ID, fullName: repo.FullName, installation: in, selection: data.Selection,
 	}, nil
+}
+
+// maxForeign is how many installations are remembered that are not served.
+const maxForeign = 10_000
+
+// isForeign reports whether an installation was seen to be on an account that is not
+// served, which no installation comes to change. Anybody may install a public App, and
+// each of their events would cost a request of our own.
+func (g *Gate) isForeign(id rules.InstallationID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.foreign[id]
+}
+
+func (g *Gate) setForeign(id rules.InstallationID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.foreign) >= maxForeign {
+		clear(g.foreign)
+	}
+	g.foreign[id] = true
 }
 
 // moved says that what GitHub answers under a repository's name is not the

@@ -1,6 +1,7 @@
 package gate_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -207,4 +208,26 @@ func TestWhereApprovalsStandIsReadOnce(t *testing.T) {
 	main = w.push(w.carol, "main", map[string]string{"README.md": "# Orders, again\n"})
 	merge(map[string]string{"README.md": "# Orders, again\n", "src/b.go": "package evil\n"})
 	w.want(p, "action_required", "SP313")
+}
+
+// Events of an installation that is not served cost one request, not one each.
+func TestAStrangersEventsCostNothing(t *testing.T) {
+	w := newWorld(t, policyText)
+	eve := w.g.User("mallory")
+	theirs := w.g.Repository(eve, "noise")
+	w.app.Install(eve)
+	w.settle()
+	opened := func(n int) func() {
+		return func() {
+			branch := fmt.Sprintf("b%d", n)
+			theirs.CommitTo(eve, branch, "Noise", map[string]string{branch: "x"})
+			_, err := theirs.OpenPull(eve, githubtest.PullSpec{Head: branch, Title: "Noise"})
+			must(t, err)
+			w.settle()
+		}
+	}
+	w.costs("", opened(1))
+	if n := w.costs("", opened(2)); n != 0 {
+		t.Errorf("%d requests for a stranger's pull request", n)
+	}
 }
