@@ -134,10 +134,13 @@ const mergeLooks = 6
 
 // maxRefused is how often GitHub may refuse a kind of effect at one head before it is
 // let be, which is for so long: the next look after then tries once more. A merge is
-// refused as long as another one is under way.
+// refused as long as another one is under way. MaxForbidden is how often it may say that
+// the installation lacks a permission: a token may be from before one was granted, which
+// the next one is not.
 const (
-	maxRefused = 12
-	letBe      = 30 * time.Minute
+	maxRefused   = 12
+	maxForbidden = 3
+	letBe        = 30 * time.Minute
 )
 
 // retryCheck is after how long a check run is tried again that GitHub refused a number of

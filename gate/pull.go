@@ -304,7 +304,9 @@ func (g *Gate) pull(ctx context.Context, work store.Work) error {
 			if data.Refused == nil {
 				data.Refused = map[string]int{}
 			}
-			data.Refused[result.Kind]++
+			if data.Refused[result.Kind]++; result.Forbidden {
+				data.Refused[result.Kind] += maxRefused/maxForbidden - 1
+			}
 			data.RefusedAt = g.cfg.Now()
 		}
 	}

@@ -75,6 +75,8 @@ type effectResult struct {
 	Review  rules.ReviewID   `json:"review,omitzero"`
 	// Why says why GitHub refused it.
 	Why string `json:"why,omitzero"`
+	// Forbidden says that the installation may not, which the next try changes nothing of.
+	Forbidden bool `json:"forbidden,omitzero"`
 }
 
 func pullSubject(repository rules.RepositoryID, number int, head rules.SHA) ledger.Subject {
@@ -121,7 +123,7 @@ func (t *task) run(ctx context.Context) error {
 			ends = append(ends, func(tx *store.Tx) error { return endEffect(tx, key, store.EffectApplied, result, g.cfg.Now()) })
 		case errors.As(err, &refused), errors.Is(err, github.ErrForbidden), errors.Is(err, github.ErrNotFound):
 			g.cfg.Log.WarnContext(ctx, "GitHub refused an effect", slog.String("effect", key), slog.String("decision", t.of(&e).id), slog.Any("cause", err))
-			result := effectResult{Kind: e.kind, Why: err.Error()}
+			result := effectResult{Kind: e.kind, Why: err.Error(), Forbidden: errors.Is(err, github.ErrForbidden)}
 			t.tell(e, effectRefused, result)
 			if t.plan.again == 0 {
 				t.plan.again = max(0, cmp.Or(t.plan.retry, retryRefused))

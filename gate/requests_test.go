@@ -231,3 +231,25 @@ func TestAStrangersEventsCostNothing(t *testing.T) {
 		t.Errorf("%d requests for a stranger's pull request", n)
 	}
 }
+
+// What the installation may not do is tried a few times, each of which costs a look, the
+// try and a token, and not over and over.
+func TestWhatIsForbiddenIsTriedAFewTimes(t *testing.T) {
+	w := newWorld(t, policyText)
+	may := permissions()
+	may["pull_requests"] = "read"
+	w.g.Allow("lacks issues:write")
+	w.g.Allow("lacks pull_requests")
+	w.inst.Permit(w.carol, may)
+	w.settle()
+	labels := 0
+	looks := w.looks(func() {
+		labels = w.costs("/labels", func() {
+			w.open(w.alice, "fix", map[string]string{"src/a.go": "package a\n"})
+			w.settle()
+		})
+	})
+	if labels == 0 || labels > 3 || looks > 5 {
+		t.Errorf("labels are tried %d times in %d looks, want 1 to 3 in at most 5", labels, looks)
+	}
+}
