@@ -1,7 +1,6 @@
 package gate_test
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -12,24 +11,6 @@ import (
 	"github.com/sallyport/sallyport/rules"
 )
 
-// works does the work that is due, and lets the clock go on, for a time.
-func (w *world) works(span time.Duration) {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
-	defer cancel()
-	for until := w.clock.Now().Add(span); w.clock.Now().Before(until); {
-		must(w.t, w.g.Settle(ctx))
-		work, err := w.store.Take(ctx, "test", w.clock.Now(), time.Minute)
-		if err != nil {
-			w.clock.Advance(time.Second)
-			continue
-		}
-		if err := w.gate.Reconcile(ctx, work); err != nil {
-			must(w.t, w.store.Fail(ctx, work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
-		}
-	}
-}
-
 // Where GitHub takes no check run of ours we ask less and less: of an archived repository
 // nobody waits for one, and each try is recorded.
 func TestARefusedCheckIsTriedLessAndLess(t *testing.T) {
@@ -38,9 +19,9 @@ func TestARefusedCheckIsTriedLessAndLess(t *testing.T) {
 	w.g.Allow("archived")
 	w.repo.Archive(w.carol, true)
 	w.approve(p, w.bob) // GitHub would not take it; it is what makes the check another
-	w.works(40 * time.Second)
+	w.works(w.first, 40*time.Second)
 	w.g.ForgetRequests()
-	w.works(20 * time.Second)
+	w.works(w.first, 20*time.Second)
 	refused := 0
 	for _, r := range w.g.Requests() {
 		if r.Write() && strings.Contains(r.Path, "/check-runs") {
@@ -100,7 +81,7 @@ func TestWhatWasRefusedIsDoneLater(t *testing.T) {
 	w.g.Allow("archived")
 	w.repo.Archive(w.carol, true)
 	w.tests(p.Head(), "success")
-	w.works(time.Minute)
+	w.works(w.first, time.Minute)
 	w.repo.Archive(w.carol, false)
 	w.warm()
 	w.later(p, time.Minute)

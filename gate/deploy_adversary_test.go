@@ -92,37 +92,6 @@ func (d *deployment) tries(who *githubtest.User) {
 	d.w.settle()
 }
 
-// calm is settle for at most a while of the world's clock: what GitHub does not
-// confirm is asked for again and again.
-func (w *world) calm(most time.Duration) {
-	w.t.Helper()
-	end := w.clock.Now().Add(most)
-	for quiet := 0; quiet < 2 && w.clock.Now().Before(end); {
-		must(w.t, w.g.Settle(w.t.Context()))
-		work, err := w.store.Take(w.t.Context(), "test", w.clock.Now(), time.Minute)
-		if err != nil {
-			due, derr := w.store.NextDue(w.t.Context())
-			must(w.t, derr)
-			if due.IsZero() || due.After(end) {
-				quiet++
-				continue
-			}
-			w.clock.Advance(max(due.Sub(w.clock.Now()), time.Millisecond))
-			continue
-		}
-		quiet = 0
-		if err := w.next().Reconcile(w.t.Context(), work); err != nil {
-			w.t.Logf("%s: %v", work.Key, err)
-			must(w.t, w.store.Fail(w.t.Context(), work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
-		}
-	}
-	poisoned, err := w.store.Poisoned(w.t.Context())
-	must(w.t, err)
-	for _, p := range poisoned {
-		w.t.Errorf("poisoned: %s: %s", p.Key, p.Error)
-	}
-}
-
 func TestDeployAdversary(t *testing.T) {
 	all := deployAdversaries()
 	if len(all) < 70 {

@@ -305,20 +305,7 @@ func TestPressedBeforeItsCheckIsKnown(t *testing.T) {
 			must(t, d.check().Rerequest(w.dave))
 		}
 		w.g.Fail(githubtest.Fault{Kind: githubtest.DoneThenError, Method: "POST", Path: "/repos/*/*/check-runs"})
-		for i := 0; d.check() == nil || d.check().ID == before; i++ {
-			if i == 100 {
-				t.Fatal("there is no check run, so this shows nothing")
-			}
-			must(t, w.g.Settle(t.Context()))
-			work, err := w.store.Take(t.Context(), "test", w.clock.Now(), time.Minute)
-			if err != nil {
-				w.clock.Advance(time.Second)
-				continue
-			}
-			if err := w.gate.Reconcile(t.Context(), work); err != nil {
-				must(t, w.store.Fail(t.Context(), work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
-			}
-		}
+		w.until(w.first, func() bool { return d.check() != nil && d.check().ID != before })
 		must(t, d.check().Click(w.rose, c.button))
 		w.settle()
 		if status, _ := d.Job("deploy").Status(); status != c.want {

@@ -153,24 +153,10 @@ func TestDismissalActsWithoutTheLedger(t *testing.T) {
 	w.settle()
 	w.tests(p.Head(), "failure")
 	w.tests(other.Head(), "success")
-	must(t, w.g.Settle(t.Context()))
+	w.arrive()
 	mend := w.gate.BreakLedger()
 	w.clock.Advance(time.Second)
-	failed := 0
-	for tries := 0; ; {
-		work, err := w.store.Take(t.Context(), "test", w.clock.Now(), time.Second)
-		if err != nil {
-			if tries++; tries > 3 {
-				break
-			}
-			w.clock.Advance(5 * time.Second)
-			continue
-		}
-		if err := w.gate.Reconcile(t.Context(), work); err != nil {
-			failed++
-			must(t, w.store.Fail(t.Context(), work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
-		}
-	}
+	failed := w.works(w.first, 5*time.Second)
 	if failed == 0 {
 		t.Error("nothing failed although nothing could be recorded")
 	}
@@ -198,17 +184,7 @@ func TestPoisonIsSetApartAndSaid(t *testing.T) {
 	w.g.Fail(githubtest.Fault{Kind: githubtest.ServerError, Times: -1, Path: "/graphql", When: func(r githubtest.Request) bool {
 		return strings.Contains(string(r.Body), fmt.Sprintf(`"number":%d`, bad.Number))
 	}})
-	must(t, w.g.Settle(t.Context()))
-	for range 400 {
-		work, err := w.store.Take(t.Context(), "test", w.clock.Now(), time.Minute)
-		if err != nil {
-			w.clock.Advance(50 * time.Millisecond)
-			continue
-		}
-		if err := w.gate.Reconcile(t.Context(), work); err != nil {
-			must(t, w.store.Fail(t.Context(), work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
-		}
-	}
+	w.works(w.first, 20*time.Second)
 	poisoned, err := w.store.Poisoned(t.Context())
 	must(t, err)
 	if len(poisoned) != 1 || poisoned[0].Key.Number != int64(bad.Number) {
@@ -304,22 +280,11 @@ func TestEffectsEndWithTheirHead(t *testing.T) {
 	_, err := p.Review(w.bob, "REQUEST_CHANGES", head, "no")
 	must(t, err)
 	key := rules.WorkKey{Kind: rules.WorkHead, Repository: rules.RepositoryID(w.repo.ID), SHA: rules.SHA(head)}
-	for i := 0; ; i++ {
-		if i == 100 {
-			t.Fatal("nothing was planned, so this shows nothing")
-		}
-		must(t, w.g.Settle(t.Context()))
-		if work, err := w.store.Take(t.Context(), "test", w.clock.Now(), time.Minute); err != nil {
-			w.clock.Advance(time.Second)
-		} else if err := w.gate.Reconcile(t.Context(), work); err != nil {
-			must(t, w.store.Fail(t.Context(), work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
-		}
+	w.until(w.first, func() bool {
 		left, err := w.store.PlannedEffects(t.Context(), key)
 		must(t, err)
-		if len(left) > 0 {
-			break
-		}
-	}
+		return len(left) > 0
+	})
 	must(t, p.Close(w.dave))
 	w.settle()
 	left, err := w.store.PlannedEffects(t.Context(), key)
@@ -376,17 +341,7 @@ func TestClosingKeepsNoApproval(t *testing.T) {
 	away := true
 	w.g.Fail(githubtest.Fault{Kind: githubtest.ServerError, Times: -1, When: func(r githubtest.Request) bool { return away && strings.HasSuffix(r.Path, "/dismissals") }})
 	w.tests(p.Head(), "failure")
-	must(t, w.g.Settle(t.Context()))
-	for range 200 {
-		work, err := w.store.Take(t.Context(), "test", w.clock.Now(), time.Minute)
-		if err != nil {
-			w.clock.Advance(50 * time.Millisecond)
-			continue
-		}
-		if err := w.gate.Reconcile(t.Context(), work); err != nil {
-			must(t, w.store.Fail(t.Context(), work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
-		}
-	}
+	w.works(w.first, 10*time.Second)
 	if left, err := w.store.PlannedEffects(t.Context(), rules.WorkKey{Kind: rules.WorkPullRequest, Repository: rules.RepositoryID(w.repo.ID), Number: int64(p.Number)}); err != nil || len(left) == 0 || w.approvals(p) != 1 {
 		t.Fatalf("nothing waits to be taken back, so this shows nothing: %v %+v %s", err, left, w.dump(p))
 	}

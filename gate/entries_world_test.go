@@ -113,22 +113,6 @@ func (w *world) hangTogether() {
 	}
 }
 
-// while does the work that is due, and leaves for later what fails.
-func (w *world) while() {
-	w.t.Helper()
-	must(w.t, w.g.Settle(w.t.Context()))
-	for {
-		work, err := w.store.Take(w.t.Context(), "test", w.clock.Now(), time.Minute)
-		if err != nil {
-			return
-		}
-		if err := w.gate.Reconcile(w.t.Context(), work); err != nil {
-			must(w.t, w.store.Fail(w.t.Context(), work.Key, work.Lease, err, w.clock.Now(), w.clock.Now().Add(20*time.Second)))
-		}
-		must(w.t, w.g.Settle(w.t.Context()))
-	}
-}
-
 // kinds are how often an effect of each kind was recorded.
 func (w *world) kinds() map[string]int {
 	out := map[string]int{}

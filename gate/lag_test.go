@@ -121,7 +121,7 @@ func TestReviewsThatAreNeverShownDelayLittle(t *testing.T) {
 			f := rules.EventFact{Kind: rules.FactReview, Key: payload, Subject: key, Repository: key.Repository, Event: "pull_request_review", Payload: []byte(payload)}
 			return tx.AddFact(f, w.clock.Now())
 		}))
-		w.works(time.Second)
+		w.works(w.first, time.Second)
 	}
 	if n := w.approvals(p); n != 0 {
 		t.Errorf("%d approvals of ours stand although a check is red: %s", n, w.dump(p))

@@ -10,45 +10,29 @@ import (
 	"github.com/sallyport/sallyport/gate/github/githubtest"
 )
 
-// stumble does the work there is, whatever fails.
-func (w *world) stumble() {
-	w.t.Helper()
-	for quiet := 0; quiet < 3; {
-		must(w.t, w.g.Settle(w.t.Context()))
-		work, err := w.store.Take(w.t.Context(), "test", w.clock.Now(), time.Minute)
-		if err != nil {
-			quiet++
-			w.clock.Advance(time.Second)
-			continue
-		}
-		if err := w.next().Reconcile(w.t.Context(), work); err != nil {
-			must(w.t, w.store.Fail(w.t.Context(), work.Key, work.Lease, err, w.clock.Now().Add(time.Hour), time.Time{}))
-		}
-	}
-}
-
 // walk goes through both doors and the queue, with whatever comes of it.
 func (w *world) walk() {
+	stumble := func() { w.works(w.next, 3*time.Second) }
 	docs := w.open(w.agent, "writer/docs", map[string]string{"docs/guide.md": "# Guide\n"})
-	w.stumble()
+	stumble()
 	w.tests(docs.Head(), "success")
-	w.stumble()
+	stumble()
 	feature := w.open(w.agent, "writer/feature", map[string]string{"main.go": "package main\n"})
-	w.stumble()
+	stumble()
 	_, err := feature.Approve(w.bob, "")
 	must(w.t, err)
-	w.stumble()
+	stumble()
 	held := w.start("production")
-	w.stumble()
+	stumble()
 	if k := held.check(); k != nil {
 		must(w.t, k.Click(w.rose, "approve"))
 	}
-	w.stumble()
+	stumble()
 	w.repo.AddRuleset(githubtest.Ruleset{Name: "queue", Branches: []string{"main"}, MergeQueue: true})
 	if err := feature.Enqueue(w.carol); err != nil {
 		w.t.Logf("the queue does not take it: %v", err)
 	}
-	w.stumble()
+	stumble()
 }
 
 // With the permissions of the manifest everything works and nothing is refused; with

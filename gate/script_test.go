@@ -13,7 +13,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sallyport/sallyport/gate/github/githubtest"
-	"github.com/sallyport/sallyport/gate/store"
 	"github.com/sallyport/sallyport/rules"
 )
 
@@ -148,21 +147,9 @@ func does(usage string, more bool, do func(s *story, args []string) error) comma
 
 // now does what is due, and lets no time pass.
 func (s *story) now() error {
-	if err := s.g.Settle(s.t.Context()); err != nil {
-		return err
-	}
 	for {
-		work, err := s.store.Take(s.t.Context(), "test", s.clock.Now(), time.Minute)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		if err == nil {
-			err = s.next().Reconcile(s.t.Context(), work)
-		}
-		if err == nil {
-			err = s.g.Settle(s.t.Context())
-		}
-		if err != nil {
+		s.arrive()
+		if did, err := s.step(s.next, 0); !did || err != nil {
 			return err
 		}
 	}

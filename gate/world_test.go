@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -211,39 +212,111 @@ func (w *world) warm() {
 	w.settle()
 }
 
+// first is the first replica, whosever turn it is: the others may have no tokens any more
+// where the clock goes far (see warm), and BreakLedger breaks its ledger alone.
+func (w *world) first() *gate.Gate { return w.gate }
+
+// step has a replica do the next piece of work that is due, if there is any, and ends it
+// in the store as the gate's workers do. What fails is tried again no sooner than later.
+func (w *world) step(by func() *gate.Gate, later time.Duration) (did bool, failed error) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	defer cancel()
+	work, err := w.store.Take(ctx, "test", w.clock.Now(), time.Minute)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	must(w.t, err)
+	if failed = by().Reconcile(ctx, work); failed != nil {
+		w.t.Logf("%s: %v", work.Key, failed)
+		must(w.t, w.store.Fail(ctx, work.Key, work.Lease, failed, w.clock.Now(), w.clock.Now().Add(later)))
+	}
+	return true, failed
+}
+
 // settle does all work there is until no event and no work is left. The clock goes
 // on for what waits a moment.
 func (w *world) settle() {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
-	defer cancel()
-	quiet := 0
-	for round := 0; quiet < 2; round++ {
+	w.rest(func(due time.Time) bool { return due.Sub(w.clock.Now()) <= 50*time.Second })
+}
+
+// calm is settle for at most a while of the world's clock: what GitHub does not
+// confirm is asked for again and again.
+func (w *world) calm(most time.Duration) {
+	w.t.Helper()
+	end := w.clock.Now().Add(most)
+	w.rest(func(due time.Time) bool { return !due.After(end) })
+}
+
+// rest does all work there is, and lets the clock go on to what is worth waiting for.
+func (w *world) rest(waits func(due time.Time) bool) {
+	w.t.Helper()
+	for round, quiet := 0, 0; quiet < 2; round++ {
 		if round > 3000 {
 			w.t.Fatal("it never settles")
 		}
-		must(w.t, w.g.Settle(ctx))
-		work, err := w.store.Take(ctx, "test", w.clock.Now(), time.Minute)
-		if err != nil {
-			due, derr := w.store.NextDue(ctx)
-			must(w.t, derr)
-			if due.IsZero() || due.Sub(w.clock.Now()) > 50*time.Second {
-				quiet++
-				continue
-			}
-			w.clock.Advance(max(due.Sub(w.clock.Now()), time.Millisecond))
+		w.arrive()
+		if did, _ := w.step(w.next, 0); did {
+			quiet = 0
 			continue
 		}
-		quiet = 0
-		if err := w.next().Reconcile(ctx, work); err != nil {
-			w.t.Logf("%s: %v", work.Key, err)
-			must(w.t, w.store.Fail(ctx, work.Key, work.Lease, err, w.clock.Now(), time.Time{}))
+		due, err := w.store.NextDue(w.t.Context())
+		must(w.t, err)
+		if due.IsZero() || !waits(due) {
+			quiet++
+			continue
 		}
+		w.clock.Advance(max(due.Sub(w.clock.Now()), time.Millisecond))
 	}
-	poisoned, err := w.store.Poisoned(ctx)
+	poisoned, err := w.store.Poisoned(w.t.Context())
 	must(w.t, err)
 	for _, p := range poisoned {
 		w.t.Errorf("poisoned: %s: %s", p.Key, p.Error)
+	}
+}
+
+// arrive has every event that is on its way come.
+func (w *world) arrive() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	defer cancel()
+	must(w.t, w.g.Settle(ctx))
+}
+
+// until does the work that is due, whatever fails, and lets a second pass where none is,
+// until something is so. It says how often something failed.
+func (w *world) until(by func() *gate.Gate, so func() bool) (failed int) {
+	w.t.Helper()
+	for round := 0; !so(); round++ {
+		if round > 3000 {
+			w.t.Fatal("it never is so, so this shows nothing")
+		}
+		w.arrive()
+		did, err := w.step(by, 0)
+		if err != nil {
+			failed++
+		}
+		if !did {
+			w.clock.Advance(time.Second)
+		}
+	}
+	return failed
+}
+
+// works is until for a time of the world's clock.
+func (w *world) works(by func() *gate.Gate, span time.Duration) (failed int) {
+	w.t.Helper()
+	end := w.clock.Now().Add(span)
+	return w.until(by, func() bool { return !w.clock.Now().Before(end) })
+}
+
+// while does the work that is due now, and leaves for later what fails.
+func (w *world) while() {
+	w.t.Helper()
+	for did := true; did; {
+		w.arrive()
+		did, _ = w.step(w.first, 20*time.Second)
 	}
 }
 
