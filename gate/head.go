@@ -37,14 +37,7 @@ type headData struct {
 
 // head makes the check run at a commit say the strictest of what was decided about
 // the open pull requests that stand there.
-func (g *Gate) head(ctx context.Context, work store.Work) error {
-	at, err := g.place(ctx, work)
-	if errors.Is(err, errNotServed) {
-		return g.unserved(ctx, work, err)
-	}
-	if err != nil {
-		return err
-	}
+func (g *Gate) head(ctx context.Context, work store.Work, at *place) error {
 	var data headData
 	if err := g.subject(ctx, work.Key, &data); err != nil {
 		return err
@@ -174,14 +167,7 @@ func (g *Gate) pullsAt(ctx context.Context, repository rules.RepositoryID, sha r
 
 // commit looks again at what stands at a commit about which an event told something
 // without naming pull requests, as of a fork's or of a commit status.
-func (g *Gate) commit(ctx context.Context, work store.Work) error {
-	at, err := g.place(ctx, work)
-	if errors.Is(err, errNotServed) {
-		return g.unserved(ctx, work, err)
-	}
-	if err != nil {
-		return err
-	}
+func (g *Gate) commit(ctx context.Context, work store.Work, at *place) error {
 	pulls, err := g.pullsAt(ctx, at.id, work.Key.SHA)
 	if err != nil {
 		return err

@@ -19,14 +19,7 @@ const codeHeadUnknown rules.Code = "SP023"
 
 // mergeGroup says on a merge group's commit whether all of its pull requests are
 // allowed as they stand in the queue.
-func (g *Gate) mergeGroup(ctx context.Context, work store.Work) error {
-	at, err := g.place(ctx, work)
-	if errors.Is(err, errNotServed) {
-		return g.unserved(ctx, work, err)
-	}
-	if err != nil {
-		return err
-	}
+func (g *Gate) mergeGroup(ctx context.Context, work store.Work, at *place) error {
 	branch, ok := queueBranch(work.Key.Ref)
 	if !ok {
 		return fmt.Errorf("%q is not the branch of a merge queue's group", work.Key.Ref)

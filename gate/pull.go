@@ -137,14 +137,7 @@ func headKey(repository rules.RepositoryID, sha rules.SHA) rules.WorkKey {
 }
 
 // pull looks at one pull request.
-func (g *Gate) pull(ctx context.Context, work store.Work) error {
-	at, err := g.place(ctx, work)
-	if errors.Is(err, errNotServed) {
-		return g.unserved(ctx, work, err)
-	}
-	if err != nil {
-		return err
-	}
+func (g *Gate) pull(ctx context.Context, work store.Work, at *place) error {
 	var old pullData
 	if err := g.subject(ctx, work.Key, &old); err != nil {
 		return err
@@ -504,12 +497,6 @@ func (g *Gate) lintChange(ctx context.Context, at *place, p *github.Pull, data *
 		}
 	}
 	return nil
-}
-
-// unserved ends work on what is not served.
-func (g *Gate) unserved(ctx context.Context, work store.Work, why error) error {
-	g.cfg.Log.InfoContext(ctx, "not served", slog.Any("cause", why))
-	return g.cfg.Store.Done(ctx, work.Key, work.Lease)
 }
 
 // finish ends work in one transaction with what fn writes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -106,6 +107,19 @@ func (g *Gate) setForeign(id rules.InstallationID) {
 		clear(g.foreign)
 	}
 	g.foreign[id] = true
+}
+
+// inPlace has look look at the place of a key; work on what is not served ends.
+func (g *Gate) inPlace(ctx context.Context, work store.Work, look func(context.Context, store.Work, *place) error) error {
+	at, err := g.place(ctx, work)
+	if errors.Is(err, errNotServed) {
+		g.cfg.Log.InfoContext(ctx, "not served", slog.Any("cause", err))
+		return g.cfg.Store.Done(ctx, work.Key, work.Lease)
+	}
+	if err != nil {
+		return err
+	}
+	return look(ctx, work, at)
 }
 
 // moved says that what GitHub answers under a repository's name is not the

@@ -21,14 +21,7 @@ import (
 // repository looks at one repository: whether its policy (and, where it holds it,
 // the organisation's floor) is another one now, and whether the new one is in
 // force; and which pull requests stand open that no event told of.
-func (g *Gate) repository(ctx context.Context, work store.Work) error {
-	at, err := g.place(ctx, work)
-	if errors.Is(err, errNotServed) {
-		return g.unserved(ctx, work, err)
-	}
-	if err != nil {
-		return err
-	}
+func (g *Gate) repository(ctx context.Context, work store.Work, at *place) error {
 	info, err := at.Info(ctx)
 	switch {
 	case errors.Is(err, github.ErrNotFound):

@@ -228,14 +228,7 @@ func (f *runFacts) job(id rules.CheckRunID) *github.Job {
 }
 
 // run looks at one workflow run: the deploy door.
-func (g *Gate) run(ctx context.Context, work store.Work) error {
-	at, err := g.place(ctx, work)
-	if errors.Is(err, errNotServed) {
-		return g.unserved(ctx, work, err)
-	}
-	if err != nil {
-		return err
-	}
+func (g *Gate) run(ctx context.Context, work store.Work, at *place) error {
 	var data runData
 	if err := g.subject(ctx, work.Key, &data); err != nil {
 		return err

@@ -188,21 +188,21 @@ func (g *Gate) Reconcile(ctx context.Context, work store.Work) error {
 	}
 	switch work.Key.Kind {
 	case rules.WorkPullRequest:
-		return g.pull(ctx, work)
+		return g.inPlace(ctx, work, g.pull)
 	case rules.WorkHead:
-		return g.head(ctx, work)
+		return g.inPlace(ctx, work, g.head)
 	case rules.WorkCommit:
-		return g.commit(ctx, work)
+		return g.inPlace(ctx, work, g.commit)
 	case rules.WorkMergeGroup:
-		return g.mergeGroup(ctx, work)
+		return g.inPlace(ctx, work, g.mergeGroup)
 	case rules.WorkRepository:
-		return g.repository(ctx, work)
+		return g.inPlace(ctx, work, g.repository)
 	case rules.WorkInstallation:
 		return g.installation(ctx, work)
 	case rules.WorkOwner:
 		return g.owner(ctx, work)
 	case rules.WorkRun:
-		return g.run(ctx, work)
+		return g.inPlace(ctx, work, g.run)
 	default:
 		return fmt.Errorf("work of kind %q is not known", work.Key.Kind)
 	}
