@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -118,25 +117,24 @@ func (t *Tx) EndEffect(key string, state EffectState, result []byte, now time.Ti
 
 // Effect returns the effect of a key as the transaction sees it.
 func (t *Tx) Effect(key string) (Effect, error) {
-	var e Effect
-	err := scanEffect(func(into ...any) error {
+	return scanEffect(func(into ...any) error {
 		return t.one("SELECT "+effectColumns+" FROM effects WHERE key = ?", []any{key}, into...)
-	}, &e)
-	return e, err
+	})
 }
 
 const effectColumns = "key, subject, kind, sha, decision, payload, entry, planned_at, state, attempts, result, error, ended_at"
 
-func scanEffect(scan func(...any) error, e *Effect) error {
+func scanEffect(scan func(...any) error) (Effect, error) {
+	var e Effect
 	var subject string
 	var planned, ended int64
 	if err := scan(&e.Key, &subject, &e.Kind, &e.SHA, &e.Decision, &e.Payload, &e.Entry, &planned, &e.State, &e.Attempts, &e.Result, &e.Error, &ended); err != nil {
-		return err
+		return Effect{}, err
 	}
 	e.PlannedAt, e.EndedAt = unstamp(planned), unstamp(ended)
 	var err error
 	e.Subject, err = rules.ParseWorkKey(subject)
-	return err
+	return e, err
 }
 
 // Effect returns the effect of a key, or [ErrNotFound].
@@ -158,18 +156,7 @@ func (s *Store) PlannedEffects(ctx context.Context, subject rules.WorkKey) ([]Ef
 }
 
 func (s *Store) effects(ctx context.Context, query string, args ...any) ([]Effect, error) {
-	rows, err := s.query(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	var out []Effect
-	err = each(rows, func(rows *sql.Rows) error {
-		var e Effect
-		err := scanEffect(rows.Scan, &e)
-		out = append(out, e)
-		return err
-	})
-	return out, err
+	return all(ctx, s, scanEffect, query, args...)
 }
 
 // missing turns no row changed into [ErrNotFound].

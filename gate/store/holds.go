@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -100,18 +99,8 @@ func (s *Store) Hold(ctx context.Context, id string) (Hold, error) {
 // HoldsOf returns the holds of a run, all its attempts, oldest first. There are
 // 1,000 at most.
 func (s *Store) HoldsOf(ctx context.Context, repository rules.RepositoryID, run rules.RunID) ([]Hold, error) {
-	rows, err := s.query(ctx, "SELECT "+holdColumns+" FROM holds WHERE repository = ? AND run = ? ORDER BY asked_at, id LIMIT ?",
+	return all(ctx, s, scanHold, "SELECT "+holdColumns+" FROM holds WHERE repository = ? AND run = ? ORDER BY asked_at, id LIMIT ?",
 		int64(repository), int64(run), maxHolds)
-	if err != nil {
-		return nil, err
-	}
-	var out []Hold
-	err = each(rows, func(rows *sql.Rows) error {
-		h, err := scanHold(rows.Scan)
-		out = append(out, h)
-		return err
-	})
-	return out, err
 }
 
 const holdColumns = "id, repository, run, attempt, environment, job, sha, claims, asked_at"

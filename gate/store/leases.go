@@ -245,16 +245,7 @@ func scanLease(scan func(...any) error) (Lease, error) {
 }
 
 func (s *Store) leases(ctx context.Context, where string, args ...any) ([]Lease, error) {
-	rows, err := s.query(ctx, "SELECT "+leaseColumns+" FROM leases "+where, args...)
-	if err != nil {
-		return nil, err
-	}
-	var out []Lease
-	err = each(rows, func(rows *sql.Rows) error {
-		l, err := scanLease(rows.Scan)
-		out = append(out, l)
-		return err
-	})
+	out, err := all(ctx, s, scanLease, "SELECT "+leaseColumns+" FROM leases "+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading leases: %w", err)
 	}

@@ -167,17 +167,7 @@ func scanNotice(scan func(...any) error) (Notice, error) {
 }
 
 func (s *Store) notices(ctx context.Context, where string, args ...any) ([]Notice, error) {
-	rows, err := s.query(ctx, "SELECT "+noticeColumns+" FROM notices "+where, args...)
-	if err != nil {
-		return nil, err
-	}
-	var out []Notice
-	err = each(rows, func(rows *sql.Rows) error {
-		n, err := scanNotice(rows.Scan)
-		out = append(out, n)
-		return err
-	})
-	return out, err
+	return all(ctx, s, scanNotice, "SELECT "+noticeColumns+" FROM notices "+where, args...)
 }
 
 // withoutAddresses makes an error's text fit to be stored, without any word that

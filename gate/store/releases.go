@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -113,28 +112,25 @@ func (s *Store) LastRelease(ctx context.Context, repository rules.RepositoryID, 
 }
 
 func (s *Store) releases(ctx context.Context, where string, args ...any) ([]Release, error) {
-	rows, err := s.query(ctx, `SELECT id, repository, environment, run, attempt, turn, sha, ref, jobs, human, observed, approvals, decision, at,
+	out, err := all(ctx, s, scanRelease, `SELECT id, repository, environment, run, attempt, turn, sha, ref, jobs, human, observed, approvals, decision, at,
 		outcome, ended_at FROM releases `+where, args...)
-	if err != nil {
-		return nil, err
-	}
-	var out []Release
-	err = each(rows, func(rows *sql.Rows) error {
-		var r Release
-		var jobs []byte
-		var at, ended int64
-		if err := rows.Scan(&r.ID, &r.Repository, &r.Environment, &r.Run, &r.Attempt, &r.Turn, &r.SHA, &r.Ref, &jobs, &r.Human, &r.Observed,
-			&r.Approvals, &r.Decision, &at, &r.Outcome, &ended); err != nil {
-			return err
-		}
-		r.At, r.EndedAt = unstamp(at), unstamp(ended)
-		out = append(out, r)
-		return json.Unmarshal(jobs, &out[len(out)-1].Jobs)
-	})
 	if err != nil {
 		return nil, fmt.Errorf("reading releases: %w", err)
 	}
 	return out, nil
+}
+
+func scanRelease(scan func(...any) error) (Release, error) {
+	var r Release
+	var jobs []byte
+	var at, ended int64
+	if err := scan(&r.ID, &r.Repository, &r.Environment, &r.Run, &r.Attempt, &r.Turn, &r.SHA, &r.Ref, &jobs, &r.Human, &r.Observed,
+		&r.Approvals, &r.Decision, &at, &r.Outcome, &ended); err != nil {
+		return Release{}, err
+	}
+	r.At, r.EndedAt = unstamp(at), unstamp(ended)
+	err := json.Unmarshal(jobs, &r.Jobs)
+	return r, err
 }
 
 // fold is an environment's name with its ASCII letters in lower case. GitHub does

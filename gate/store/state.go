@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -95,28 +94,25 @@ func (s *Store) Policies(ctx context.Context, repository rules.RepositoryID, pat
 }
 
 func (s *Store) policies(ctx context.Context, where string, args ...any) ([]Policy, error) {
-	rows, err := s.query(ctx, "SELECT repository, path, version, state, commit_id, blob, branch, text, pins, arrival, why, since FROM policies "+where, args...)
-	if err != nil {
-		return nil, err
-	}
-	var out []Policy
-	err = each(rows, func(rows *sql.Rows) error {
-		var p Policy
-		var state string
-		var pins []byte
-		var since int64
-		if err := rows.Scan(&p.Repository, &p.Path, &p.Version, &state, &p.Commit, &p.Blob, &p.Branch, &p.Text, &pins, &p.Arrival, &p.Why, &since); err != nil {
-			return err
-		}
-		// What is not surely in force denies.
-		p.Deleted, p.Since = state != policyInForce, unstamp(since)
-		out = append(out, p)
-		return json.Unmarshal(pins, &out[len(out)-1].Pins)
-	})
+	out, err := all(ctx, s, scanPolicy, "SELECT repository, path, version, state, commit_id, blob, branch, text, pins, arrival, why, since FROM policies "+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading policies: %w", err)
 	}
 	return out, nil
+}
+
+func scanPolicy(scan func(...any) error) (Policy, error) {
+	var p Policy
+	var state string
+	var pins []byte
+	var since int64
+	if err := scan(&p.Repository, &p.Path, &p.Version, &state, &p.Commit, &p.Blob, &p.Branch, &p.Text, &pins, &p.Arrival, &p.Why, &since); err != nil {
+		return Policy{}, err
+	}
+	// What is not surely in force denies.
+	p.Deleted, p.Since = state != policyInForce, unstamp(since)
+	err := json.Unmarshal(pins, &p.Pins)
+	return p, err
 }
 
 // Subject is what was last concluded about a pull request or a run: where it
@@ -178,25 +174,20 @@ func (s *Store) Held(ctx context.Context, after rules.WorkKey, limit int) ([]Sub
 }
 
 func (s *Store) subjects(ctx context.Context, where string, args ...any) ([]Subject, error) {
-	rows, err := s.query(ctx, "SELECT key, sha, held, data, updated_at FROM subjects "+where, args...)
-	if err != nil {
-		return nil, err
+	return all(ctx, s, scanSubject, "SELECT key, sha, held, data, updated_at FROM subjects "+where, args...)
+}
+
+func scanSubject(scan func(...any) error) (Subject, error) {
+	var x Subject
+	var key string
+	var at int64
+	if err := scan(&key, &x.SHA, &x.Held, &x.Data, &at); err != nil {
+		return Subject{}, err
 	}
-	var out []Subject
-	err = each(rows, func(rows *sql.Rows) error {
-		var x Subject
-		var key string
-		var at int64
-		if err := rows.Scan(&key, &x.SHA, &x.Held, &x.Data, &at); err != nil {
-			return err
-		}
-		x.UpdatedAt = unstamp(at)
-		var err error
-		x.Key, err = rules.ParseWorkKey(key)
-		out = append(out, x)
-		return err
-	})
-	return out, err
+	x.UpdatedAt = unstamp(at)
+	var err error
+	x.Key, err = rules.ParseWorkKey(key)
+	return x, err
 }
 
 // Setting returns a setting: a sealed key, a cursor. It returns [ErrNotFound] if
@@ -280,23 +271,19 @@ func (s *Store) Installations(ctx context.Context) ([]Installation, error) {
 }
 
 func (s *Store) installations(ctx context.Context, where string, args ...any) ([]Installation, error) {
-	rows, err := s.query(ctx, "SELECT id, account, login, type, state, permissions, updated_at FROM installations "+where, args...)
-	if err != nil {
-		return nil, err
+	return all(ctx, s, scanInstallation, "SELECT id, account, login, type, state, permissions, updated_at FROM installations "+where, args...)
+}
+
+func scanInstallation(scan func(...any) error) (Installation, error) {
+	var i Installation
+	var at int64
+	var permissions []byte
+	if err := scan(&i.ID, &i.Account, &i.Login, &i.Type, &i.State, &permissions, &at); err != nil {
+		return Installation{}, err
 	}
-	var out []Installation
-	err = each(rows, func(rows *sql.Rows) error {
-		var i Installation
-		var at int64
-		var permissions []byte
-		if err := rows.Scan(&i.ID, &i.Account, &i.Login, &i.Type, &i.State, &permissions, &at); err != nil {
-			return err
-		}
-		i.UpdatedAt = unstamp(at)
-		out = append(out, i)
-		return json.Unmarshal(permissions, &out[len(out)-1].Permissions)
-	})
-	return out, err
+	i.UpdatedAt = unstamp(at)
+	err := json.Unmarshal(permissions, &i.Permissions)
+	return i, err
 }
 
 // Repository is how a repository can be reached. Only ID identifies it.
@@ -345,20 +332,15 @@ func (s *Store) Repositories(ctx context.Context, installation rules.Installatio
 }
 
 func (s *Store) repositories(ctx context.Context, where string, args ...any) ([]Repository, error) {
-	rows, err := s.query(ctx, "SELECT id, installation, full_name, default_branch, updated_at FROM repositories "+where, args...)
-	if err != nil {
-		return nil, err
-	}
-	var out []Repository
-	err = each(rows, func(rows *sql.Rows) error {
-		var r Repository
-		var at int64
-		err := rows.Scan(&r.ID, &r.Installation, &r.FullName, &r.DefaultBranch, &at)
-		r.UpdatedAt = unstamp(at)
-		out = append(out, r)
-		return err
-	})
-	return out, err
+	return all(ctx, s, scanRepository, "SELECT id, installation, full_name, default_branch, updated_at FROM repositories "+where, args...)
+}
+
+func scanRepository(scan func(...any) error) (Repository, error) {
+	var r Repository
+	var at int64
+	err := scan(&r.ID, &r.Installation, &r.FullName, &r.DefaultBranch, &at)
+	r.UpdatedAt = unstamp(at)
+	return r, err
 }
 
 // maxCached is the largest body that the ETag cache takes.

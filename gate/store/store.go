@@ -278,6 +278,24 @@ func each(rows result, fn func(*sql.Rows) error) error {
 	return rows.Err()
 }
 
+// all runs a read and gives its rows, each as scan reads it.
+func all[T any](ctx context.Context, s *Store, scan func(scan func(...any) error) (T, error), text string, args ...any) ([]T, error) {
+	rows, err := s.query(ctx, text, args...)
+	if err != nil {
+		return nil, err
+	}
+	var out []T
+	err = each(rows, func(rows *sql.Rows) error {
+		x, err := scan(rows.Scan)
+		out = append(out, x)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // queryOne runs a read for one row. It returns [ErrNotFound] if there is none.
 func (s *Store) queryOne(ctx context.Context, text string, args []any, into ...any) error {
 	if s.cfg.URL == "" {

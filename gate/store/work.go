@@ -322,17 +322,7 @@ func (s *Store) Pending(ctx context.Context, limit int) ([]Work, error) {
 }
 
 func (s *Store) works(ctx context.Context, query string, args ...any) ([]Work, error) {
-	rows, err := s.query(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	var out []Work
-	err = each(rows, func(rows *sql.Rows) error {
-		w, err := scanWork(rows.Scan)
-		out = append(out, w)
-		return err
-	})
-	return out, err
+	return all(ctx, s, scanWork, query, args...)
 }
 
 // Revive gives poisoned work all its tries again. It returns [ErrNotFound] if it
