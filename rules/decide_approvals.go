@@ -111,10 +111,7 @@ func (j *mergeDoor) approvals(needs []Need, envs []int) {
 		}
 		slices.Sort(n.Excluded)
 		sortReasons(because)
-		what := n.Environment
-		if n.Pattern != "" {
-			what += " (" + n.Pattern + ")"
-		}
+		what := n.what()
 		fact := at{env: n.Environment, path: n.Path}
 		var r *Reason
 		switch {

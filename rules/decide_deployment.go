@@ -394,10 +394,7 @@ func (h *held) approvals(needs []Need) {
 			}
 		}
 		slices.Sort(n.Approved)
-		what := n.Environment
-		if n.Pattern != "" {
-			what += " (" + n.Pattern + ")"
-		}
+		what := n.what()
 		fact := at{env: n.Environment, path: n.Path}
 		var r *Reason
 		switch {

@@ -16,18 +16,23 @@ func DecideLease(p Policies, t *Targets, q *LeaseRequest) Decision {
 		q = &LeaseRequest{}
 	}
 	l := &lease{t: t, q: q}
-	d := underVersion(&p.Repository, func(v *PolicyVersion) Decision {
+	return decideLease(p, q.Key, func(v *PolicyVersion) Decision {
 		l.judge(v)
 		return finish(Decision{Environments: l.envs, Authorship: Authorship{Kind: KindHuman, Confidence: ConfidenceLow}}, l.rs)
-	})
+	}, l.floor)
+}
+
+// decideLease judges by the repository's policy, and then by the organisation's floor.
+func decideLease(p Policies, key string, judge, floor func(*PolicyVersion) Decision) Decision {
+	d := underVersion(&p.Repository, judge)
 	if p.Floor.State != PolicyNone {
-		f := underVersion(&p.Floor, func(v *PolicyVersion) Decision { return l.floor(v) })
+		f := underVersion(&p.Floor, floor)
 		for i := range f.Reasons {
 			f.Reasons[i].Floor = true
 		}
 		d = Strictest(d, f)
 	}
-	d.Key = q.Key
+	d.Key = key
 	// A lease is given or refused; observing never loosens a credential.
 	d.Observe = false
 	return d

@@ -15,21 +15,10 @@ func DecidePersonLease(p Policies, t *Targets, q *PersonLeaseRequest) Decision {
 		q = &PersonLeaseRequest{}
 	}
 	l := &personLease{t: t, q: q}
-	d := underVersion(&p.Repository, func(v *PolicyVersion) Decision {
+	return decideLease(p, q.Key, func(v *PolicyVersion) Decision {
 		l.judge(v)
 		return finish(Decision{Environments: l.envs, Authorship: Authorship{Kind: KindHuman, Confidence: ConfidenceLow}}, l.rs)
-	})
-	if p.Floor.State != PolicyNone {
-		f := underVersion(&p.Floor, func(v *PolicyVersion) Decision { return l.floor(v) })
-		for i := range f.Reasons {
-			f.Reasons[i].Floor = true
-		}
-		d = Strictest(d, f)
-	}
-	d.Key = q.Key
-	// A lease is given or refused; observing never loosens a credential.
-	d.Observe = false
-	return d
+	}, l.floor)
 }
 
 // TooManyLeases is a decision about a person's lease where another one was given in the

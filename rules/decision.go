@@ -78,6 +78,14 @@ type Need struct {
 	Floor bool `json:"floor,omitzero"`
 }
 
+// what says what asks: the environment, with the also pattern if one does.
+func (n Need) what() string {
+	if n.Pattern == "" {
+		return n.Environment
+	}
+	return n.Environment + " (" + n.Pattern + ")"
+}
+
 // Missing is how many approvals are still missing.
 func (n Need) Missing() int { return max(0, n.Count-len(n.Approved)) }
 
