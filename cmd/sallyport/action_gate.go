@@ -252,8 +252,5 @@ func holdSummary(state actions.State) string {
 
 // interruptible ends a context when the runner or a person wants this process to end.
 func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
-	if ctx == nil {
-		ctx = context.Background()
-	}
 	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 }

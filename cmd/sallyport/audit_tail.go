@@ -55,15 +55,11 @@ $ sallyport audit export https://sallyport.acme.internal --key @ledger.pub | gzi
 	k.add(c)
 	c.Flags().StringVarP(&out, "output", "o", "-", "Write to this `file`")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		ctx := c.Context()
-		if ctx == nil {
-			ctx = context.Background()
-		}
-		tree, _, err := a.openTree(ctx, args[0], k)
+		tree, _, err := a.openTree(c.Context(), args[0], k)
 		if err != nil {
 			return err
 		}
-		return a.auditExport(ctx, tree, out)
+		return a.auditExport(c.Context(), tree, out)
 	}
 	return c
 }
@@ -152,9 +148,6 @@ $ sallyport audit tail https://sallyport.acme.internal --key @ledger.pub --forma
 			return usage("-n %d: want 0 to %d", n, maxTail)
 		}
 		ctx := c.Context()
-		if ctx == nil {
-			ctx = context.Background()
-		}
 		tree, source, err := a.openTree(ctx, args[0], k)
 		if err != nil {
 			return err

@@ -48,12 +48,8 @@ $ sallyport audit verify https://sallyport.acme.internal --key @ledger.pub --wit
 	c.Flags().StringVar(&o.witnessFile, "witness-file", "", "A `file` with one witness a line")
 	f := addFormat(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		ctx := c.Context()
-		if ctx == nil {
-			ctx = context.Background()
-		}
 		o.format = *f
-		return a.auditVerify(ctx, args[0], o)
+		return a.auditVerify(c.Context(), args[0], o)
 	}
 	return c
 }

@@ -78,9 +78,6 @@ type judged struct {
 }
 
 func (a *app) check(ctx context.Context, o checkOptions) error {
-	if ctx == nil {
-		ctx = context.Background()
-	}
 	done := a.progress("Reading the branch …")
 	defer done()
 	repo, err := git.Open(ctx, git.Config{Env: a.env})

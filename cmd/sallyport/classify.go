@@ -120,9 +120,6 @@ type line struct {
 // classify judges lines until the input ends. Several judges work at once; what
 // they say is written in the order of the lines, as soon as the input pauses.
 func (a *app) classify(ctx context.Context, p rules.Policies, in io.Reader, f format) (bad int, human bool, err error) {
-	if ctx == nil {
-		ctx = context.Background()
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var say sayer = sayJSON

@@ -105,9 +105,6 @@ $ sallyport exec --credential orders-migrator --file DB_URL_FILE=url -- ./migrat
 
 // exec runs a command with credentials.
 func (a *app) exec(ctx context.Context, o execOptions, args []string) error {
-	if ctx == nil {
-		ctx = context.Background()
-	}
 	if err := o.check(); err != nil {
 		return err
 	}

@@ -61,9 +61,6 @@ func (a *app) init(ctx context.Context, f initFlags) error {
 			return refuse("--%s: %q cannot stand in a workflow", name, value)
 		}
 	}
-	if ctx == nil {
-		ctx = context.Background()
-	}
 	repo, err := git.Open(ctx, git.Config{Env: a.env})
 	if err != nil {
 		return err

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,10 +72,7 @@ func (a *app) login(ctx context.Context, server string) error {
 	if err != nil {
 		return err
 	}
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible(ctx)
 	defer stop()
 	said, err := a.loginFlow(ctx, base, func() (*oauth2.Config, error) { return howToLogin(ctx, client, base) })
 	if err != nil && ctx.Err() != nil {
