@@ -190,7 +190,13 @@ accounts and teams that they are today.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return a.adopt(cmd.Context(), args[0], yes) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := a.settings(false)
+			if err != nil {
+				return err
+			}
+			return withGate(cmd.Context(), s, func(g *gate.Gate) error { return a.adopt(cmd.Context(), g, args[0], yes) })
+		},
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return c
@@ -210,17 +216,20 @@ away) is named, and a running server goes on trying.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.revoke(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := a.settings(false)
+			if err != nil {
+				return err
+			}
+			return withGate(cmd.Context(), s, func(g *gate.Gate) error { return a.revoke(cmd.Context(), g) })
+		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "every one")
 	return c
 }
 
-func (a *app) revoke(ctx context.Context) (err error) {
-	s, err := a.settings(false)
-	if err != nil {
-		return err
-	}
+// withGate opens the gate as the server does, beside one that may run.
+func withGate(ctx context.Context, s server.Settings, do func(*gate.Gate) error) (err error) {
 	x, err := server.Open(ctx, s)
 	if err != nil {
 		return err
@@ -230,6 +239,10 @@ func (a *app) revoke(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	return do(g)
+}
+
+func (a *app) revoke(ctx context.Context, g *gate.Gate) error {
 	n, left, err := g.RevokeAll(ctx, "an operator revoked all", operator())
 	fmt.Fprintf(a.stdout, "%d ended\n", n-len(left))
 	for _, l := range left {
@@ -238,20 +251,7 @@ func (a *app) revoke(ctx context.Context) (err error) {
 	return err
 }
 
-func (a *app) adopt(ctx context.Context, fullName string, yes bool) error {
-	s, err := a.settings(false)
-	if err != nil {
-		return err
-	}
-	x, err := server.Open(ctx, s)
-	if err != nil {
-		return err
-	}
-	defer x.Close()
-	g, err := x.Gate(ctx)
-	if err != nil {
-		return err
-	}
+func (a *app) adopt(ctx context.Context, g *gate.Gate, fullName string, yes bool) error {
 	list, err := g.LookAtAdoption(ctx, fullName)
 	if err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/cmd/sallyport-app/selftest"
-	"github.com/sallyport/sallyport/cmd/sallyport-app/server"
+	"github.com/sallyport/sallyport/gate"
 	"github.com/sallyport/sallyport/gate/github"
 )
 
@@ -89,8 +89,10 @@ func (a *app) selftest(ctx context.Context, fullName string, f selftestFlags) er
 	}
 	cfg := selftest.Config{
 		Repository: fullName, Confirmed: f.use, GitHub: client, API: s.GitHubAPI, URL: s.URL, Targets: s.Targets, Team: f.team, NoRule: f.noRule, Wait: f.wait,
-		Adopt: func(ctx context.Context) error { return a.adoptQuietly(ctx, s, fullName) },
-		Say:   func(line string) { fmt.Fprintln(a.stderr, line) },
+		Adopt: func(ctx context.Context) error {
+			return withGate(ctx, s, func(g *gate.Gate) error { return adoptQuietly(ctx, g, fullName) })
+		},
+		Say: func(line string) { fmt.Fprintln(a.stderr, line) },
 		Ask: func(_ context.Context, t selftest.Task) {
 			fmt.Fprintf(a.stderr, "\nYour turn: %s\n  %s\nWaiting, %s at most.\n\n", t.What, t.Where, f.wait)
 		},
@@ -134,16 +136,7 @@ func refusal(err error) error {
 }
 
 // adoptQuietly brings a repository's policy into force, if it is not.
-func (a *app) adoptQuietly(ctx context.Context, s server.Settings, fullName string) error {
-	x, err := server.Open(ctx, s)
-	if err != nil {
-		return err
-	}
-	defer x.Close()
-	g, err := x.Gate(ctx)
-	if err != nil {
-		return err
-	}
+func adoptQuietly(ctx context.Context, g *gate.Gate, fullName string) error {
 	list, err := g.LookAtAdoption(ctx, fullName)
 	if err != nil {
 		return err
