@@ -219,13 +219,6 @@ func conformNotices(t *testing.T, open opening) {
 		}
 		return out
 	}
-	next := func(want time.Time) {
-		t.Helper()
-		if got, err := s.NextNotice(ctx); err != nil || !got.Equal(want) {
-			t.Errorf("next notice %s, %v, want %s", got, err, want)
-		}
-	}
-	next(time.Time{})
 	if got := take(t0, 10); got != nil {
 		t.Errorf("took %q of nothing", got)
 	}
@@ -241,7 +234,6 @@ func conformNotices(t *testing.T, open opening) {
 			t.Errorf("%s to %s: %t, %v", n.Key, n.To, fresh, err)
 		}
 	}
-	next(at(-5))
 	// The longest due first, at most so many, and nobody takes them again before the
 	// lease is over.
 	for _, c := range []struct {
@@ -261,7 +253,6 @@ func conformNotices(t *testing.T, open opening) {
 			t.Errorf("at %d: took %q, want %q", c.now, got, c.want)
 		}
 	}
-	next(at(110))
 	must(t, s.EndNotice(ctx, "a", "ops", at(61)))
 	must(t, s.FailNotice(ctx, "a", "dev", errors.New("no answer"), at(200)))
 	must(t, s.GiveUpNotice(ctx, "b", "ops", errors.New("gone for good"), at(62)))
@@ -292,7 +283,6 @@ func conformNotices(t *testing.T, open opening) {
 	}
 	must(t, s.EndNotice(ctx, "a", "dev", at(300)))
 	must(t, s.EndNotice(ctx, "c", "ops", at(300)))
-	next(time.Time{})
 
 	// Many processes share out what is due, each once.
 	for i := range 250 {

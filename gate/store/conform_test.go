@@ -297,16 +297,14 @@ func conformLeases(t *testing.T, open opening) {
 	if err != nil || w.Priority != rules.PriorityHousekeeping {
 		t.Fatalf("later: %+v, %v", w, err)
 	}
-	// A lease can be prolonged, and when it runs out another gets the work.
-	must(t, s.Extend(ctx, w.Key, w.Lease, at(700)))
-	_, err = s.Take(ctx, "third", at(699), time.Minute)
+	// When a lease runs out another gets the work.
+	_, err = s.Take(ctx, "third", at(559), time.Minute)
 	wants(t, err, store.ErrNotFound)
-	third, err := s.Take(ctx, "third", at(700), time.Minute)
+	third, err := s.Take(ctx, "third", at(560), time.Minute)
 	if err != nil || third.Attempts != 2 || third.Lease == w.Lease {
 		t.Fatalf("taken over: %+v, %v", third, err)
 	}
-	wants(t, s.Extend(ctx, w.Key, w.Lease, at(900)), store.ErrLeaseLost)
-	wants(t, s.Fail(ctx, w.Key, w.Lease, errors.New("x"), at(701), time.Time{}), store.ErrLeaseLost)
+	wants(t, s.Fail(ctx, w.Key, w.Lease, errors.New("x"), at(561), time.Time{}), store.ErrLeaseLost)
 	wants(t, s.Done(ctx, w.Key, w.Lease), store.ErrLeaseLost)
 	must(t, s.Done(ctx, third.Key, third.Lease))
 	if got := pending(t, s); len(got) != 0 {
@@ -458,15 +456,18 @@ func conformPoison(t *testing.T, open opening) {
 	if len(first(s.Poisoned(ctx))) != 1 {
 		t.Error("not poisoned after the one try that news gave")
 	}
-	// Somebody can give it all of them.
-	must(t, s.Revive(ctx, pr(1), at(1200)))
-	wants(t, s.Revive(ctx, pr(1), at(1200)), store.ErrNotFound)
-	fail(at(1200))
+	// Once it was done it has all of them again.
+	must(t, s.Mark(ctx, at(1200), mark(1)))
+	w, err = s.Take(ctx, "w", at(1200), time.Minute)
+	must(t, err)
+	must(t, s.Done(ctx, w.Key, w.Lease))
+	must(t, s.Mark(ctx, at(1300), mark(1)))
 	fail(at(1300))
+	fail(at(1400))
 	if len(first(s.Poisoned(ctx))) != 0 {
 		t.Error("poisoned too early")
 	}
-	w, err = s.Take(ctx, "w", at(1400), time.Minute)
+	w, err = s.Take(ctx, "w", at(1500), time.Minute)
 	must(t, err)
 	must(t, s.Done(ctx, w.Key, w.Lease))
 	// What kills its workers is poison too.

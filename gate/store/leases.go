@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -185,15 +184,6 @@ func (s *Store) TakeLeases(ctx context.Context, now time.Time, lease time.Durati
 		return nil, err
 	}
 	return out, nil
-}
-
-// NextLease is when the next lease is to be ended: the zero time if none is alive.
-func (s *Store) NextLease(ctx context.Context) (time.Time, error) {
-	var at sql.NullInt64
-	if err := s.queryOne(ctx, "SELECT min(due_at) FROM leases WHERE state <> 'ended'", nil, &at); err != nil {
-		return time.Time{}, err
-	}
-	return unstamp(at.Int64), nil
 }
 
 // Lease returns a lease, or [ErrNotFound].

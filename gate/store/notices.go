@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -92,16 +91,6 @@ func (s *Store) TakeNotices(ctx context.Context, now time.Time, lease time.Durat
 		return nil, err
 	}
 	return out, nil
-}
-
-// NextNotice is when the next notice is due: the zero time if none is to be sent.
-// It may be in the past.
-func (s *Store) NextNotice(ctx context.Context) (time.Time, error) {
-	var at sql.NullInt64
-	if err := s.queryOne(ctx, "SELECT min(due_at) FROM notices WHERE sent_at = 0 AND given_up_at = 0", nil, &at); err != nil {
-		return time.Time{}, err
-	}
-	return unstamp(at.Int64), nil
 }
 
 // EndNotice records that a notice has arrived, one that was given up too: a slow

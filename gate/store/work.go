@@ -215,22 +215,6 @@ func (s *Store) NextDueBut(ctx context.Context, but rules.RepositoryID) (time.Ti
 	return unstamp(at.Int64), nil
 }
 
-// Extend prolongs a lease. It returns [ErrLeaseLost] if it is no longer the
-// caller's.
-func (s *Store) Extend(ctx context.Context, key rules.WorkKey, lease string, until time.Time) error {
-	return s.Update(ctx, func(tx *Tx) error {
-		n, err := tx.exec("UPDATE work SET free_at = ? WHERE key = ? AND lease = ? AND lease <> ''", stamp(until), key.String(), lease)
-		return lost(n, err)
-	})
-}
-
-func lost(n int64, err error) error {
-	if err == nil && n == 0 {
-		return ErrLeaseLost
-	}
-	return err
-}
-
 // Done ends work that was done. If it was marked since it was taken it stays, to
 // be done again. It returns [ErrLeaseLost] if the work is no longer the caller's:
 // a transaction that must not happen then should be rolled back.
@@ -242,7 +226,10 @@ func (t *Tx) Done(key rules.WorkKey, lease string) error {
 	n, err = t.exec(`UPDATE work SET lease = '', worker = '', free_at = 0, attempts = 0, error = '',
 		priority = next_priority, due_at = next_due_at, next_priority = 0, next_due_at = 0
 		WHERE key = ? AND lease = ? AND lease <> ''`, key.String(), lease)
-	return lost(n, err)
+	if err == nil && n == 0 {
+		return ErrLeaseLost
+	}
+	return err
 }
 
 // Done is [Tx.Done] in a transaction of its own.
@@ -323,16 +310,4 @@ func (s *Store) Pending(ctx context.Context, limit int) ([]Work, error) {
 
 func (s *Store) works(ctx context.Context, query string, args ...any) ([]Work, error) {
 	return all(ctx, s, scanWork, query, args...)
-}
-
-// Revive gives poisoned work all its tries again. It returns [ErrNotFound] if it
-// is not poisoned.
-func (s *Store) Revive(ctx context.Context, key rules.WorkKey, now time.Time) error {
-	return s.Update(ctx, func(tx *Tx) error {
-		n, err := tx.exec("UPDATE work SET poisoned_at = 0, attempts = 0, free_at = 0, due_at = ? WHERE key = ? AND poisoned_at <> 0", stamp(now), key.String())
-		if err == nil && n == 0 {
-			return ErrNotFound
-		}
-		return err
-	})
 }
