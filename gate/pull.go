@@ -147,20 +147,7 @@ func (g *Gate) pull(ctx context.Context, work store.Work, at *place) error {
 	case errors.Is(err, github.ErrNotFound) && old.Number == 0 && old.Unseen < maxUnseen:
 		return g.unseen(ctx, at, work, old)
 	case errors.Is(err, github.ErrNotFound):
-		// Transferred, deleted, or out of reach: nothing can be done to it.
-		if err := g.renamed(ctx, at); err != nil {
-			return err
-		}
-		others, err := g.othersAt(ctx, at.id, old.Head, int(work.Key.Number))
-		if err != nil {
-			return err
-		}
-		return g.leave(ctx, work, plannedAs(pullSubject(at.id, int(work.Key.Number), old.Head)), "GitHub shows the pull request no more", func(tx *store.Tx) error {
-			if err := g.markLeft(tx, at, old.Head, others); err != nil {
-				return err
-			}
-			return tx.ForgetSubject(work.Key)
-		})
+		return g.pullGone(ctx, work, at, old)
 	case err != nil:
 		return fmt.Errorf("reading pull request %d: %w", work.Key.Number, err)
 	case p.Change.Repository.ID != at.id:
@@ -175,35 +162,13 @@ func (g *Gate) pull(ctx context.Context, work store.Work, at *place) error {
 	}
 	// Not for ever, whatever is told: what has to be taken back would wait as well.
 	if behind > 0 && g.cfg.Now().Sub(old.Behind) <= pullLag {
-		return g.finish(ctx, work, func(tx *store.Tx) error {
-			m := g.markAt(at, work.Key, work.Priority)
-			m.Due = g.cfg.Now().Add(behind)
-			if err := tx.Mark(m, g.cfg.Now()); err != nil {
-				return err
-			}
-			return g.setSubject(tx, work.Key, old.Head, old.State == "open", old)
-		})
+		return g.lookLater(ctx, work, at, old, behind)
 	}
 	data := old
 	data.Unseen, data.Behind = 0, time.Time{}
 	data.Number, data.State, data.Base, data.MergeCommit, data.Read = int(work.Key.Number), p.State, p.Change.Base.Ref, p.MergeCommit, p.Change.Now
 	if p.State != "open" {
-		others, err := g.othersAt(ctx, at.id, old.Head, data.Number)
-		if err != nil {
-			return err
-		}
-		// What was decided about it stays: a policy that it brought is judged by it.
-		return g.leave(ctx, work, plannedAs(pullSubject(at.id, data.Number, data.Head)), "the pull request is "+p.State, func(tx *store.Tx) error {
-			if p.State == "merged" && old.State != p.State {
-				if err := tx.Mark(g.markAt(at, repositoryKey(at.id), rules.PriorityDoor), g.cfg.Now()); err != nil {
-					return err
-				}
-			}
-			if err := g.markLeft(tx, at, old.Head, others); err != nil {
-				return err
-			}
-			return g.setSubject(tx, work.Key, data.Head, false, data)
-		})
+		return g.pullEnded(ctx, work, at, old, data)
 	}
 	policies, err := g.conclude(ctx, at, p, &data)
 	if err != nil {
@@ -304,6 +269,56 @@ func (g *Gate) pull(ctx context.Context, work store.Work, at *place) error {
 		}
 	}
 	return t.run(ctx)
+}
+
+// pullGone ends work on what was transferred, deleted, or is out of reach: nothing can be
+// done to it.
+func (g *Gate) pullGone(ctx context.Context, work store.Work, at *place, old pullData) error {
+	if err := g.renamed(ctx, at); err != nil {
+		return err
+	}
+	others, err := g.othersAt(ctx, at.id, old.Head, int(work.Key.Number))
+	if err != nil {
+		return err
+	}
+	return g.leave(ctx, work, plannedAs(pullSubject(at.id, int(work.Key.Number), old.Head)), "GitHub shows the pull request no more", func(tx *store.Tx) error {
+		if err := g.markLeft(tx, at, old.Head, others); err != nil {
+			return err
+		}
+		return tx.ForgetSubject(work.Key)
+	})
+}
+
+// lookLater has a pull request looked at again once GitHub may show what events told.
+func (g *Gate) lookLater(ctx context.Context, work store.Work, at *place, old pullData, behind time.Duration) error {
+	return g.finish(ctx, work, func(tx *store.Tx) error {
+		m := g.markAt(at, work.Key, work.Priority)
+		m.Due = g.cfg.Now().Add(behind)
+		if err := tx.Mark(m, g.cfg.Now()); err != nil {
+			return err
+		}
+		return g.setSubject(tx, work.Key, old.Head, old.State == "open", old)
+	})
+}
+
+// pullEnded ends work on what is merged or closed. What was decided about it stays: a
+// policy that it brought is judged by it.
+func (g *Gate) pullEnded(ctx context.Context, work store.Work, at *place, old, data pullData) error {
+	others, err := g.othersAt(ctx, at.id, old.Head, data.Number)
+	if err != nil {
+		return err
+	}
+	return g.leave(ctx, work, plannedAs(pullSubject(at.id, data.Number, data.Head)), "the pull request is "+data.State, func(tx *store.Tx) error {
+		if data.State == "merged" && old.State != data.State {
+			if err := tx.Mark(g.markAt(at, repositoryKey(at.id), rules.PriorityDoor), g.cfg.Now()); err != nil {
+				return err
+			}
+		}
+		if err := g.markLeft(tx, at, old.Head, others); err != nil {
+			return err
+		}
+		return g.setSubject(tx, work.Key, data.Head, false, data)
+	})
 }
 
 // othersAt are the other open pull requests at the commit where one stands or stood.
