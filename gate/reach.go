@@ -109,7 +109,7 @@ func (g *Gate) setForeign(id rules.InstallationID) {
 	g.foreign[id] = true
 }
 
-// inPlace has look look at the place of a key; work on what is not served ends.
+// inPlace calls look with the place of a key; work on what is not served ends.
 func (g *Gate) inPlace(ctx context.Context, work store.Work, look func(context.Context, store.Work, *place) error) error {
 	at, err := g.place(ctx, work)
 	if errors.Is(err, errNotServed) {

@@ -70,13 +70,13 @@ type effectResult struct {
 	Check   rules.CheckRunID `json:"check,omitzero"`
 	Comment int64            `json:"comment,omitzero"`
 	Digest  string           `json:"digest,omitzero"`
-	Kind    string           `json:"kind,omitzero"`
-	Merge   rules.SHA        `json:"merge,omitzero"`
-	Review  rules.ReviewID   `json:"review,omitzero"`
+	// Forbidden says that the installation may not, which another try does not change.
+	Forbidden bool           `json:"forbidden,omitzero"`
+	Kind      string         `json:"kind,omitzero"`
+	Merge     rules.SHA      `json:"merge,omitzero"`
+	Review    rules.ReviewID `json:"review,omitzero"`
 	// Why says why GitHub refused it.
 	Why string `json:"why,omitzero"`
-	// Forbidden says that the installation may not, which the next try changes nothing of.
-	Forbidden bool `json:"forbidden,omitzero"`
 }
 
 func pullSubject(repository rules.RepositoryID, number int, head rules.SHA) ledger.Subject {

@@ -226,7 +226,6 @@ func TestARepositoryThatIsMadeAnew(t *testing.T) {
 	again := w.deploy("production")
 	again.tries(w.rose)
 	again.want("waiting", "", "SP003")
-	token = again.jobToken()
 	if _, code := w.lease(again, "orders-migrator"); code == "" {
 		t.Error("a job gets a credential under a policy that nobody adopted")
 	}

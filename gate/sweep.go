@@ -168,19 +168,19 @@ func (g *Gate) idles(ctx context.Context, owner rules.AccountID, r store.Reposit
 	if (&place{fullName: r.FullName}).holdsFloor() {
 		return false, nil // a floor that is new there is one for all others
 	}
-	_, policy := g.cfg.Store.Policy(ctx, r.ID, rules.PolicyPath)
-	_, floor := g.cfg.Store.Setting(ctx, floorSetting(owner))
-	s, looked := g.cfg.Store.Subject(ctx, repositoryKey(r.ID))
-	for _, err := range []error{policy, floor, looked} {
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return false, err
-		}
+	_, err := g.cfg.Store.Policy(ctx, r.ID, rules.PolicyPath)
+	if !errors.Is(err, store.ErrNotFound) {
+		return false, err
 	}
-	if policy == nil || floor == nil || looked != nil {
+	if _, err = g.cfg.Store.Setting(ctx, floorSetting(owner)); !errors.Is(err, store.ErrNotFound) {
+		return false, err
+	}
+	s, err := g.cfg.Store.Subject(ctx, repositoryKey(r.ID))
+	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
 	age := g.cfg.Now().Sub(s.UpdatedAt)
-	return age >= 0 && age < relook, nil
+	return err == nil && age >= 0 && age < relook, err
 }
 
 // sweepHeld marks what is held and was not looked at for long.
