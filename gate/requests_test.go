@@ -121,6 +121,14 @@ func TestReplicasSweepInTurn(t *testing.T) {
 			t.Errorf("%s: swept is %v, want %v", step.what, got, step.want)
 		}
 	}
+	w.g.Fail(githubtest.Fault{Kind: githubtest.ServerError, Times: -1, Path: "/app/installations"})
+	if _, err := w.gate.SweepInTurn(t.Context(), true); err == nil {
+		t.Error("a sweep that GitHub does not answer is one")
+	}
+	w.g.Heal()
+	if !sweeps(false) {
+		t.Error("who cannot sweep keeps all others from it")
+	}
 	must(t, w.store.SetSetting(t.Context(), "swept", []byte("9000000000000000000"), w.clock.Now()))
 	if !sweeps(false) {
 		t.Error("a process whose clock is ahead keeps all others from sweeping")

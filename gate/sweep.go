@@ -64,8 +64,9 @@ func (g *Gate) sweeps(ctx context.Context) {
 const sweptSetting = "swept"
 
 // sweepInTurn sweeps, unless another process over the same store has just done so: as
-// many of them ask GitHub no more than one does. Made says whether it did. Two that
-// begin in the same moment both sweep, which does no harm.
+// many of them ask GitHub no more than one does. A sweep that fails does nothing for
+// others. Made says whether it did. Two that begin in the same moment both sweep, which
+// does no harm.
 func (g *Gate) sweepInTurn(ctx context.Context, always bool) (made bool, err error) {
 	now := g.cfg.Now()
 	text, err := g.cfg.Store.Setting(ctx, sweptSetting)
@@ -80,7 +81,11 @@ func (g *Gate) sweepInTurn(ctx context.Context, always bool) (made bool, err err
 	if err := g.cfg.Store.SetSetting(ctx, sweptSetting, strconv.AppendInt(nil, now.UnixNano(), 10), now); err != nil {
 		return true, err
 	}
-	return true, g.Sweep(ctx)
+	if err = g.Sweep(ctx); err != nil {
+		// What keeps this process from it may not keep the others.
+		err = errors.Join(err, g.cfg.Store.SetSetting(ctx, sweptSetting, nil, now))
+	}
+	return true, err
 }
 
 // Sweep marks what no event told of: new installations, repositories and what is
