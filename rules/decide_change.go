@@ -141,8 +141,10 @@ func changeUnder(v *PolicyVersion, c *Change) Decision {
 		d.AutoApproval = auto && !d.Observe
 		d.Merge = merge && !d.Observe && d.Authorship.Kind == KindAgent
 	}
+	if !d.AutoApproval {
+		return d
+	}
 	switch {
-	case !d.AutoApproval:
 	case c.BaseGuarded != Yes:
 		d.Reasons = append(d.Reasons, *reason(codeBaseUnguarded, VerdictAllow, at{}))
 	case c.BaseReviewed == No:
